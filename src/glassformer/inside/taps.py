@@ -1,0 +1,334 @@
+"""What a trace puts on a value: one read, or one edit of a closed set.
+
+The numbers of an edit are tensors, never constants of a closure, so a compiled block has one graph for each kind of
+edit, whatever the layer, head, position or direction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+
+from glassformer.core.axes import SEQUENCE
+from glassformer.core.errors import EditError
+from glassformer.inside.selection import Selection
+from glassformer.parts.mask import Places
+
+
+class Tapped:
+    """One thing that happens to a value. ``fired`` says whether it ever did."""
+
+    changes = False
+
+    def __init__(self, selection: Selection) -> None:
+        self.selection = selection
+        self.fired = False
+
+    def __call__(self, value: Tensor, axes: str, places: Places | None = None) -> Tensor:
+        raise AssertionError(f"{type(self).__name__} lacks __call__")
+
+    def each(self) -> Iterator[Tapped]:
+        """Itself."""
+        yield self
+
+
+class Chain(Tapped):
+    """Several of them on one value, in order."""
+
+    def __init__(self, items: tuple[Tapped, ...]) -> None:
+        self.items = items
+        self.changes = any(item.changes for item in items)
+
+    def __call__(self, value: Tensor, axes: str, places: Places | None = None) -> Tensor:
+        for item in self.items:
+            value = item(value, axes, places)
+        return value
+
+    def each(self) -> Iterator[Tapped]:
+        """The single ones."""
+        yield from self.items
+
+
+class Read(Tapped):
+    """Keeps the value of the last forward; values on demand are computed for the selected heads and queries only."""
+
+    def __init__(self, selection: Selection) -> None:
+        super().__init__(selection)
+        self.value: Tensor | None = None
+        self.axes = ""
+        self.places: Places | None = None
+        self.positions = selection.frame.positions
+        self.partial = False
+
+    def __call__(self, value: Tensor, axes: str, places: Places | None = None) -> Tensor:
+        self.value, self.axes, self.places, self.fired = value, axes, places, True
+        self.positions = self.selection.frame.positions
+        return value
+
+    def heads(self, n_heads: int) -> Tensor | None:
+        """The selected heads, for a value that is computed on demand: int64, head."""
+        indices = self.selection.indices.get("head")
+        if indices is None:
+            return None
+        self.partial = True
+        return torch.where(indices < 0, indices + n_heads, indices).clamp(0, n_heads - 1)
+
+    def rows(self, places: Places) -> Tensor | None:
+        """Where the selected queries stand in the tensor: int64, batch row."""
+        indices = self.selection.indices.get("query")
+        if indices is None:
+            return None
+        self.partial = True
+        positions = places.query
+        count = positions.amax(-1, keepdim=True) + 1
+        wanted = indices.to(positions.device)[None]
+        equal = positions[:, None, :] == torch.where(wanted < 0, wanted + count, wanted)[:, :, None]
+        self.selection.found["query"] = equal.any(-1).all(0)  # every row must have it: its values are stacked
+        return equal.long().argmax(-1)
+
+    def result(self) -> Tensor:
+        """The selected part of the value, its axes kept; a row that lacks a selected position is an error."""
+        value, words = self.value, self.axes.split()
+        assert value is not None
+        done = [axis for axis in ("head", "query") if self.partial and axis in self.selection.indices]
+        wanted = {axis: index for axis, index in self.selection.said.items() if axis not in done}
+        if "head" in done:
+            self.selection.found["head"] = self.selection.indices["head"] < FAR_HEAD
+        selection = Selection(wanted, self.selection.frame)
+        selection.frame.positions = self.positions
+        for dimension, hit in selection.hits(value, self.axes, self.places).items():
+            value = _kept(value, hit, dimension, words[dimension])
+        return value
+
+
+FAR_HEAD = 1 << 30
+
+
+def _kept(value: Tensor, hit: Tensor, dimension: int, word: str) -> Tensor:
+    """The entries of one dimension that are meant (bool, batch|1 size); rows must agree on how many."""
+    if hit.shape[0] == 1 or bool((hit == hit[:1]).all()):
+        return value.index_select(dimension, hit[0].nonzero()[:, 0])
+    counts = hit.sum(-1)
+    if not bool((counts == counts[0]).all()):
+        raise EditError("rows have unequal numbers of the selected positions", got=f"{counts.tolist()} on {word}")
+    index = hit.nonzero()[:, 1].reshape(hit.shape[0], -1)
+    shape = [1] * value.ndim
+    shape[0], shape[dimension] = index.shape
+    index = index.reshape(shape).expand(*(index.shape[1] if d == dimension else n for d, n in enumerate(value.shape)))
+    return value.gather(dimension, index)
+
+
+class Edit(Tapped):
+    """Changes the selected entries of a value; ``numbers`` are its tensors by name."""
+
+    changes = True
+
+    def __init__(self, selection: Selection, numbers: dict[str, Tensor]) -> None:
+        super().__init__(selection)
+        self.numbers = numbers
+
+    def __call__(self, value: Tensor, axes: str, places: Places | None = None) -> Tensor:
+        self.fired = True
+        mask = self.selection.mask(value, axes, places)
+        changed = self.change(value, mask, axes, places)
+        return changed if mask is None else torch.where(mask, changed, value)
+
+    def change(self, value: Tensor, mask: Tensor | None, axes: str, places: Places | None) -> Tensor:
+        """The new value at every entry; the selection decides which are taken."""
+        raise AssertionError(f"{type(self).__name__} lacks change")
+
+    def number(self, name: str, value: Tensor) -> Tensor:
+        """A number of this edit, of the value's type, that broadcasts to it."""
+        number = self.numbers[name].to(device=value.device, dtype=value.dtype)
+        sizes = value.shape[value.ndim - number.ndim :]
+        if number.ndim > value.ndim or any(mine not in (1, size) for mine, size in zip(number.shape, sizes, strict=True)):
+            got, expected = tuple(number.shape), f"a shape that broadcasts to {tuple(value.shape)}"
+            raise EditError(f"{type(self).__name__.lower()}: the {name} does not fit the value", got=got, expected=expected)
+        return number
+
+
+class Zero(Edit):
+    """0."""
+
+    def change(self, value: Tensor, mask: Tensor | None, axes: str, places: Places | None) -> Tensor:
+        return torch.zeros_like(value)
+
+
+class Set(Edit):
+    """The given value: a number, a vector, or a whole value of another run (patch, freeze)."""
+
+    def change(self, value: Tensor, mask: Tensor | None, axes: str, places: Places | None) -> Tensor:
+        return self.number("value", value).expand_as(value)
+
+
+class Scale(Edit):
+    """value · factor."""
+
+    def change(self, value: Tensor, mask: Tensor | None, axes: str, places: Places | None) -> Tensor:
+        return value * self.number("factor", value)
+
+
+class Add(Edit):
+    """value + delta, for instance a direction to steer along."""
+
+    def change(self, value: Tensor, mask: Tensor | None, axes: str, places: Places | None) -> Tensor:
+        return value + self.number("value", value)
+
+
+class Mean(Edit):
+    """The mean over the batch and the real positions of this forward."""
+
+    def change(self, value: Tensor, mask: Tensor | None, axes: str, places: Places | None) -> Tensor:
+        words = axes.split()
+        over = [d for d, word in enumerate(words) if word == "batch" or word in SEQUENCE and word != "key"]
+        weights = torch.ones((1,) * value.ndim, dtype=value.dtype, device=value.device).expand(
+            *(size if d in over else 1 for d, size in enumerate(value.shape))
+        )
+        for dimension in over[1:]:
+            real = self.selection.positions(words[dimension], words, places) >= 0
+            shape = [1] * value.ndim
+            shape[0], shape[dimension] = real.shape
+            weights = weights * real.reshape(shape)
+        return ((value * weights).sum(over, keepdim=True) / weights.sum(over, keepdim=True)).expand_as(value)
+
+
+class Project(Edit):
+    """Takes out what lies along a direction: v - (v·d) d / |d|²; with keep = 1, leaves only that."""
+
+    def change(self, value: Tensor, mask: Tensor | None, axes: str, places: Places | None) -> Tensor:
+        direction = self.number("direction", value)
+        along = (value * direction).sum(-1, keepdim=True) / direction.square().sum(-1, keepdim=True) * direction
+        keep = self.number("keep", value)
+        return keep * along + (1 - keep) * (value - along)
+
+
+class Clamp(Edit):
+    """min(max(value, low), high)."""
+
+    def change(self, value: Tensor, mask: Tensor | None, axes: str, places: Places | None) -> Tensor:
+        return torch.minimum(torch.maximum(value, self.number("low", value)), self.number("high", value))
+
+
+class Swap(Edit):
+    """Entries ``first`` and ``second`` of the axis that is named in ``axis`` change places."""
+
+    def __init__(self, selection: Selection, numbers: dict[str, Tensor], axis: str) -> None:
+        super().__init__(selection, numbers)
+        self.pair = {axis: Selection({axis: numbers["first"]}, selection.frame)}
+        self.other = {axis: Selection({axis: numbers["second"]}, selection.frame)}
+
+    def change(self, value: Tensor, mask: Tensor | None, axes: str, places: Places | None) -> Tensor:
+        (axis, one), (_, two) = *self.pair.items(), *self.other.items()
+        ((dimension, first),) = one.hits(value, axes, places).items()
+        ((_, second),) = two.hits(value, axes, places).items()
+        first, second = (hit.long().argmax(-1, keepdim=True) for hit in (first, second))
+        place = torch.arange(value.shape[dimension], device=value.device)[None]
+        index = torch.where(place == first, second, torch.where(place == second, first, place))
+        shape = [1] * value.ndim
+        shape[0], shape[dimension] = (1 if dimension == 0 else index.shape[0]), value.shape[dimension]
+        return value.gather(dimension, index.reshape(shape).expand_as(value))
+
+
+class Noise(Edit):
+    """value + std · gauss, the same numbers for the same seed and place in a row, in eager and compiled code alike."""
+
+    def change(self, value: Tensor, mask: Tensor | None, axes: str, places: Places | None) -> Tensor:
+        words = axes.split()
+        place = torch.zeros((1,) * value.ndim, dtype=torch.int64, device=value.device)
+        for dimension, word in enumerate(words[1:], 1):
+            at = torch.arange(value.shape[dimension], device=value.device)[None]
+            at = self.selection.positions(word, words, places) if word in SEQUENCE else at
+            shape = [1] * value.ndim
+            shape[0], shape[dimension] = at.shape
+            place = place * 1_000_003 + at.reshape(shape)
+        place = place.expand(*(1 if d == 0 and place.shape[0] == 1 else n for d, n in enumerate(value.shape)))
+        seed = self.numbers["seed"].to(value.device).long()
+        radius = (-2 * _uniform(place, seed).log()).sqrt()
+        gauss = radius * (2 * torch.pi * _uniform(place, seed + 1)).cos()
+        return value + self.number("std", value) * gauss.to(value.dtype)
+
+
+def _uniform(place: Tensor, seed: Tensor) -> Tensor:
+    """A number in (0, 1] from each whole number, by a multiply-xorshift hash; float32."""
+    state = place * 0x2545F4914F6CDD1D + seed * 0x1B873593
+    for shift, factor in ((30, 0x3F58476D1CE4E5B9), (27, 0x14D049BB133111EB)):
+        state = (state ^ ((state >> shift) & ((1 << (64 - shift)) - 1))) * factor
+    state = (state ^ ((state >> 31) & 0x1FFFFFFFF)) & 0xFFFFFF
+    return (state.float() + 1) / (1 << 24)
+
+
+class Cut(Edit):
+    """On a pattern: the selected edges are cut and each row is made to sum to 1 again over what is left."""
+
+    def change(self, value: Tensor, mask: Tensor | None, axes: str, places: Places | None) -> Tensor:
+        return torch.zeros_like(value)
+
+    def __call__(self, value: Tensor, axes: str, places: Places | None = None) -> Tensor:
+        rest = super().__call__(value, axes, places)
+        touched = (rest != value).any(-1, keepdim=True)
+        return torch.where(touched, rest / rest.sum(-1, keepdim=True).clamp(min=1e-30), rest)
+
+
+class Temper(Edit):
+    """On a pattern: each row to the power 1 / temperature, then made to sum to 1; below 1 it sharpens."""
+
+    def change(self, value: Tensor, mask: Tensor | None, axes: str, places: Places | None) -> Tensor:
+        top = value.amax(-1, keepdim=True).clamp(min=1e-30)
+        powered = (value / top).pow(1 / self.number("temperature", value))
+        return powered / powered.sum(-1, keepdim=True).clamp(min=1e-30)
+
+
+class Keep(Tapped):
+    """Remembers the input of a block for ``Skip``."""
+
+    def __init__(self, selection: Selection) -> None:
+        super().__init__(selection)
+        self.value: Tensor | None = None
+
+    def __call__(self, value: Tensor, axes: str, places: Places | None = None) -> Tensor:
+        self.value, self.fired = value, True
+        return value
+
+
+class Skip(Edit):
+    """The output of a block becomes its input."""
+
+    def __init__(self, selection: Selection, kept: Keep) -> None:
+        super().__init__(selection, {})
+        self.kept = kept
+
+    def change(self, value: Tensor, mask: Tensor | None, axes: str, places: Places | None) -> Tensor:
+        assert self.kept.value is not None
+        return self.kept.value
+
+
+class Gradient(Edit):
+    """Adds a zero that requires grad: its gradient is the gradient at the value."""
+
+    def __init__(self, selection: Selection) -> None:
+        super().__init__(selection, {})
+        self.delta: Tensor | None = None
+
+    def change(self, value: Tensor, mask: Tensor | None, axes: str, places: Places | None) -> Tensor:
+        if self.delta is None or self.delta.shape != value.shape:
+            if torch.compiler.is_compiling():
+                raise EditError("the gradient of a compiled block needs its shape first", do="call the model once in eager")
+            self.delta = torch.zeros_like(value, requires_grad=True)
+        return value + self.delta
+
+
+class Call(Edit):
+    """Any Python function of the value; its block runs eagerly."""
+
+    def __init__(self, selection: Selection, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__(selection, {})
+        self.function = function
+
+    def change(self, value: Tensor, mask: Tensor | None, axes: str, places: Places | None) -> Tensor:
+        changed = self.function(value)
+        if not isinstance(changed, Tensor) or changed.shape != value.shape:
+            got = tuple(changed.shape) if isinstance(changed, Tensor) else type(changed).__name__
+            raise EditError("call: the function must return a value of the same shape", got=got, expected=tuple(value.shape))
+        return changed

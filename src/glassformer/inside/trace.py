@@ -1,0 +1,318 @@
+"""A trace: read, change and differentiate the values of the forwards inside it, by name.
+
+    with model.trace() as t:
+        t.read("decoder.blocks.*.attention.pattern")
+        t.scale("decoder.blocks.5.attention.heads", 0.0, head=3)
+        logits = model(tokens)
+    t["decoder.blocks.5.attention.pattern"]        # batch head query key
+
+Everything is undone when the block ends. What was asked for and did not happen is an error, never silence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from glassformer.core.errors import EditError, UnknownNameError, near
+from glassformer.core.part import Part
+from glassformer.inside import taps
+from glassformer.inside.edits import EditSpec
+from glassformer.inside.names import resolve
+from glassformer.inside.selection import Index, Selection
+from glassformer.models.transformer import Transformer
+from glassformer.parts.stack import Frame, Stack
+
+_ABSENT = object()
+
+
+class Trace:
+    """The taps of one ``with`` block on one model."""
+
+    def __init__(self, model: Transformer) -> None:
+        self.model = model
+        self.edits: list[EditSpec] = []
+        self.reads: dict[str, taps.Read] = {}
+        self.deltas: dict[str, taps.Gradient] = {}
+        self._placed: list[tuple[str, taps.Tapped]] = []
+        self._before: list[tuple[object, str, object]] = []
+        self._touched: set[int] = set()
+        self._frames = {name: Frame() for name, part in model.named_modules() if isinstance(part, Stack)}
+        self._active = False
+
+    def __enter__(self) -> Self:
+        self._active = True
+        for name, frame in self._frames.items():
+            self._replace(self.model.get_submodule(name), "frame", frame)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._active = False
+        for owner, name, value in reversed(self._before):
+            if value is _ABSENT:
+                owner.__dict__.pop(name, None)
+            else:
+                owner.__dict__[name] = value
+        if kind is None:
+            self._check_fired()
+
+    # Reads
+
+    def read(self, address: str, **selection: Index) -> None:
+        """Keep a value (or every value a glob matches), or only some of it: ``head=3``, ``query=-1``."""
+        for one in self._resolve(address):
+            self.reads[one] = taps.Read(Selection(selection, self._frame(one)))
+            self._place(one, self.reads[one])
+
+    def __getitem__(self, address: str) -> Tensor:
+        """The value of the last forward, or the selected part of it; selected axes are kept."""
+        found = self._resolve(address)
+        if len(found) > 1:
+            raise EditError(f"{address!r} means {len(found)} values", do="use t.values() or one address")
+        if found[0] not in self.reads:
+            known = near(found[0], self.reads) or "nothing"
+            raise UnknownNameError(f"{found[0]!r} was not read", expected=f"one of {known}", do="ask with t.read(...)")
+        if not self.reads[found[0]].fired:
+            raise EditError(f"{found[0]!r} has not been computed yet", do="call the model first")
+        return self.reads[found[0]].result()
+
+    def values(self) -> dict[str, Tensor]:
+        """address → value of everything that was read."""
+        return {address: read.result() for address, read in self.reads.items() if read.fired}
+
+    # Edits; each also stands in ``edits``, from where it can be saved.
+
+    def zero(self, address: str, **selection: Index) -> None:
+        """Set to 0."""
+        self._edit("zero", address, {}, selection)
+
+    def set(self, address: str, value: float | Tensor, **selection: Index) -> None:
+        """Set to a number, or to a tensor that broadcasts to the value."""
+        self._edit("set", address, {"value": value}, selection)
+
+    def scale(self, address: str, factor: float | Tensor, **selection: Index) -> None:
+        """Multiply."""
+        self._edit("scale", address, {"factor": factor}, selection)
+
+    def add(self, address: str, value: float | Tensor, **selection: Index) -> None:
+        """Add a number or a direction."""
+        self._edit("add", address, {"value": value}, selection)
+
+    def mean(self, address: str, **selection: Index) -> None:
+        """Set to the mean over the batch and the real positions of this forward."""
+        self._edit("mean", address, {}, selection)
+
+    def patch(self, address: str, value: Tensor, **selection: Index) -> None:
+        """Set to the same value of another run."""
+        self._edit("patch", address, {"value": value}, selection)
+
+    copy = patch
+
+    def project(self, address: str, direction: Tensor, *, keep: bool = False, **selection: Index) -> None:
+        """Take out what lies along a direction; with ``keep``, leave only that."""
+        self._edit("project", address, {"direction": direction, "keep": float(keep)}, selection)
+
+    def clamp(
+        self, address: str, low: float | Tensor = float("-inf"), high: float | Tensor = float("inf"), **selection: Index
+    ) -> None:
+        """Bound from below and above."""
+        self._edit("clamp", address, {"low": low, "high": high}, selection)
+
+    def swap(self, address: str, axis: str, first: int, second: int, **selection: Index) -> None:
+        """Exchange two entries of an axis, for instance two rows of the batch at one position."""
+        self._edit("swap", address, {"first": first, "second": second}, selection, axis)
+
+    def noise(self, address: str, std: float | Tensor, *, seed: int = 0, **selection: Index) -> None:
+        """Add gaussian noise; the same seed and position give the same numbers."""
+        self._edit("noise", address, {"std": std, "seed": seed}, selection)
+
+    def cut(self, address: str, **selection: Index) -> None:
+        """On a pattern: cut the selected edges; what is left of a row sums to 1 again."""
+        self._edit("cut", address, {}, selection)
+
+    def freeze(self, address: str, pattern: Tensor, **selection: Index) -> None:
+        """On a pattern: take the one of another run."""
+        self._edit("freeze", address, {"value": pattern}, selection)
+
+    def temper(self, address: str, temperature: float | Tensor, **selection: Index) -> None:
+        """On a pattern: sharpen (below 1) or flatten (above 1)."""
+        self._edit("temper", address, {"temperature": temperature}, selection)
+
+    def skip(self, part: str, **selection: Index) -> None:
+        """A block passes its input on; an attention or a feed-forward adds nothing. ``part``: its path or its output."""
+        self._edit("skip", part.removesuffix(".output") + ".output", {}, selection)
+
+    def call(self, address: str, function: Callable[[Tensor], Tensor], **selection: Index) -> None:
+        """Any Python function of the value; its block runs eagerly, and it cannot be saved."""
+        for one in self._resolve(address):
+            self._run_eagerly(one)
+            self._place(one, taps.Call(Selection(selection, self._frame(one)), function))
+
+    def apply(self, edits: Iterable[EditSpec]) -> None:
+        """Make edits that were built or loaded before."""
+        for edit in edits:
+            self._apply(edit)
+
+    # Gradients
+
+    def gradient(self, address: str) -> None:
+        """Make a value, or every value a glob matches, one that ``gradients`` can differentiate by."""
+        for one in self._resolve(address):
+            self.deltas[one] = taps.Gradient(Selection({}, self._frame(one)))
+            self._place(one, self.deltas[one])
+
+    def shape_gradients(self, *inputs: Tensor, **rows: Any) -> None:
+        """Prepare the gradients of compiled blocks, whose shapes must be known first, for these inputs."""
+        from glassformer.inside.names import shapes
+
+        with _eager(self.model), _untapped(self.model):
+            known = shapes(self.model, *inputs, **rows)
+        weight = next(self.model.parameters())
+        for address, delta in self.deltas.items():
+            delta.delta = torch.zeros(known[address][1], dtype=weight.dtype, device=weight.device, requires_grad=True)
+
+    def gradients(self, of: Tensor) -> dict[str, Tensor]:
+        """address → d of / d value, for a scalar ``of`` and every value that ``gradient`` named.
+
+        Raises:
+            EditError: nothing was named, or the scalar does not depend on a value.
+        """
+        ready = {address: tap.delta for address, tap in self.deltas.items() if tap.delta is not None and tap.fired}
+        if not ready:
+            raise EditError("no value to differentiate by", do="name them with t.gradient(...) before the forward")
+        found = torch.autograd.grad(of, list(ready.values()), retain_graph=True, allow_unused=True)
+        for address, gradient in zip(ready, found, strict=True):
+            if gradient is None:
+                raise EditError("the scalar does not depend on this value", at=address)
+        return dict(zip(ready, found, strict=True))
+
+    # How it is done
+
+    def _edit(
+        self, kind: str, address: str, numbers: dict[str, Any], selection: dict[str, Index], axis: str = ""
+    ) -> None:
+        self._apply(EditSpec.of(kind, address, numbers, selection, axis))
+
+    def _apply(self, edit: EditSpec) -> None:
+        found = self._resolve(edit.address)
+        self.edits.append(edit)
+        for one in found:
+            chosen = Selection(edit.selection, self._frame(one))
+            self._place(one, self._skip(one, chosen) if edit.kind == "skip" else edit.build(chosen))
+
+    def _skip(self, address: str, chosen: Selection) -> taps.Edit:
+        """A block keeps its input for its output; other parts add 0."""
+        entry = address.removesuffix("output") + "input"
+        try:
+            self._resolve(entry)
+        except UnknownNameError:
+            return taps.Zero(chosen, {})
+        kept = taps.Keep(Selection({}, chosen.frame))
+        self._place(entry, kept)
+        return taps.Skip(chosen, kept)
+
+    def _resolve(self, address: str) -> list[str]:
+        return resolve(address, self.model.config)
+
+    def _frame(self, address: str) -> Frame:
+        """The positions of the stack that computes a value; of the last stack for what stands behind them."""
+        inside = [frame for name, frame in self._frames.items() if address.startswith(f"{name}.")]
+        return inside[0] if inside else list(self._frames.values())[-1]
+
+    def _place(self, address: str, tap: taps.Tapped) -> None:
+        """Put a tap behind those that the value already has."""
+        if not self._active:
+            raise EditError("a trace is used inside its with block", got=address, do="with model.trace() as t: ...")
+        path, _, name = address.rpartition(".")
+        part = self.model.get_submodule(path)
+        assert isinstance(part, Part)
+        table = dict(part.taps or {})
+        old = table.get(name)
+        items = tuple(old.each()) if old is not None else ()
+        table[name] = taps.Chain((*items, tap))  # type: ignore[arg-type]  # tables hold what this module put there
+        self._replace(part, "taps", table)
+        self._placed.append((address, tap))
+
+    def _replace(self, owner: nn.Module, name: str, value: object) -> None:
+        """Set an instance attribute, to be undone when the block ends."""
+        self._before.append((owner, name, owner.__dict__.get(name, _ABSENT)))
+        owner.__dict__[name] = value
+
+    def _run_eagerly(self, address: str) -> None:
+        """Take the compiled call off every module around a value."""
+        path = address.rpartition(".")[0]
+        while path:
+            part = self.model.get_submodule(path)
+            if part._compiled_call_impl is not None and id(part) not in self._touched:
+                self._touched.add(id(part))
+                self._replace(part, "_compiled_call_impl", None)
+            path = path.rpartition(".")[0]
+
+    def _check_fired(self) -> None:
+        """Raise for every tap that did not happen, and for indices that no forward met."""
+        for address, tap in self._placed:
+            if not tap.fired:
+                why = "the forward took a path that does not compute it" if self._any_fired() else "no forward ran"
+                raise EditError(f"{why} inside the trace", at=address, do="call the model inside the with block")
+            if isinstance(tap, taps.Read):
+                tap.result()
+            missed = tap.selection.missed()
+            if missed:
+                raise EditError("the value has no such entry", at=address, got=", ".join(missed))
+
+    def _any_fired(self) -> bool:
+        return any(tap.fired for _, tap in self._placed)
+
+
+class _eager:
+    """Blocks run without their compiled call."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.parts = [part for part in model.modules() if part._compiled_call_impl is not None]
+        self.calls = [part._compiled_call_impl for part in self.parts]
+
+    def __enter__(self) -> None:
+        for part in self.parts:
+            part._compiled_call_impl = None
+
+    def __exit__(self, *error: object) -> None:
+        for part, call in zip(self.parts, self.calls, strict=True):
+            part._compiled_call_impl = call
+
+
+class _untapped:
+    """Parts run without the taps of a trace."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.tables = [(part, part.__dict__["taps"]) for part in model.modules() if "taps" in part.__dict__]
+
+    def __enter__(self) -> None:
+        for part, _ in self.tables:
+            del part.__dict__["taps"]
+
+    def __exit__(self, *error: object) -> None:
+        for part, table in self.tables:
+            part.__dict__["taps"] = table
+
+
+def gradient(
+    model: Transformer, tokens: Tensor, address: str, *, of: Callable[[Tensor], Tensor], **rows: Any
+) -> dict[str, Tensor]:
+    """address → d of(logits) / d value, for an address or a glob."""
+    with model.trace() as trace:
+        trace.gradient(address)
+        trace.shape_gradients(tokens, **rows)
+        scalar = of(model(tokens, **rows))
+    found: dict[str, Tensor] = trace.gradients(scalar)
+    return found
+
+
+def addresses(model: Transformer, patterns: Sequence[str]) -> list[str]:
+    """Every address that one of the patterns matches, in the order of computation."""
+    known = model.value_names()
+    wanted = {address for pattern in patterns for address in resolve(pattern, model.config)}
+    return [address for address in known if address in wanted]

@@ -1,0 +1,81 @@
+"""What a model costs, by formula; the tests compare each with counted FLOPs and bytes."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+
+if TYPE_CHECKING:
+    from glassformer.models.transformer import Transformer
+    from glassformer.parts.stack import Stack
+
+
+@dataclass(frozen=True)
+class Summary:
+    """parameters: shared tensors counted once · flops_per_token: of a forward, at ``context`` tokens a row ·
+    kv_bytes_per_token: that a cache keeps for each token, in float32 times 4, in 16 bit times 2 (``kv_bytes``)."""
+
+    parameters: int
+    embedding_parameters: int
+    flops_per_token: int
+    kv_bytes_per_token: int
+    context: int
+
+    def to_json(self) -> dict[str, Any]:
+        """The figures by name."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        return (
+            f"{_short(self.parameters)} parameters ({_short(self.embedding_parameters)} in embeddings) · "
+            f"{_short(self.flops_per_token)} FLOPs per token at {self.context:,} tokens · "
+            f"{self.kv_bytes_per_token:,} KV bytes per token"
+        )
+
+
+def _short(number: int) -> str:
+    for unit, size in (("T", 10**12), ("G", 10**9), ("M", 10**6), ("k", 10**3)):
+        if number >= size:
+            return f"{number / size:.2f} {unit}"
+    return str(number)
+
+
+def summarise(model: Transformer, context: int | None = None) -> Summary:
+    """The costs of a model for rows of ``context`` tokens (None: as long as the model is made for, at most 1,024).
+
+    FLOPs per token = 2 · (entries of every matrix the token passes)
+                    + 4 · n_heads · head_dim · (keys it attends to), a layer: scores and their mix, all keys counted.
+    KV bytes per token = 2 · n_kv_heads · head_dim · bytes a number, a layer.
+    """
+    context = context or min(model.config.max_positions or 1024, 1024)
+    tables = [part for part in model.modules() if isinstance(part, nn.Embedding)]
+    in_tables = {id(part.weight): part.weight.numel() for part in tables}
+    flops = 2 * sum(part.weight.numel() for part in model.modules() if isinstance(part, nn.Linear))
+    for stack in (model.encoder, model.decoder):
+        flops += 0 if stack is None else attention_flops(stack, context)
+    bytes_each = next(model.parameters()).element_size()
+    return Summary(
+        parameters=sum(weight.numel() for weight in model.parameters()),
+        embedding_parameters=sum(in_tables.values()),
+        flops_per_token=flops,
+        kv_bytes_per_token=0 if model.decoder is None else kv_numbers(model.decoder) * bytes_each,
+        context=context,
+    )
+
+
+def attention_flops(stack: Stack, context: int) -> int:
+    """4 · n_heads · head_dim · keys for each layer and token; a window sees at most its own size of keys."""
+    total = 0
+    for block, window in zip(stack.blocks, stack.windows, strict=True):
+        keys = context if window is None else min(window, context)
+        total += 4 * block.attention.n_heads * block.attention.head_dim * keys  # type: ignore[union-attr]
+        if stack.crosses:
+            total += 4 * block.cross_attention.n_heads * block.cross_attention.head_dim * context  # type: ignore[union-attr]
+    return total
+
+
+def kv_numbers(stack: Stack) -> int:
+    """2 · n_kv_heads · head_dim for each layer: the numbers that a cache keeps for one token."""
+    return sum(2 * block.attention.n_kv_heads * block.attention.head_dim for block in stack.blocks)  # type: ignore[union-attr]

@@ -1,0 +1,125 @@
+"""A block: attention and a feed-forward, each around a residual.
+
+    x = x + attention(norm(x))
+    x = x + feed_forward(norm(x))
+
+Where the norms stand is the order of a family; norms that an order lacks are identities.
+
+    pre       x + f(norm(x))              GPT-2, Llama, T5
+    post      norm(x + f(x))              the Transformer of 2017, BERT
+    output    x + norm(f(x))              OLMo-2
+    sandwich  x + norm(f(norm(x)))        Gemma-2
+    parallel  x + a(norm(x)) + f(norm(x)) GPT-J, NeoX (with a norm each)
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import Tensor, nn
+
+from glassformer.core.config import Config
+from glassformer.core.part import Part
+from glassformer.parts.attention import AttentionConfig, View
+from glassformer.parts.cache import Store
+from glassformer.parts.dropout import Dropout
+from glassformer.parts.feed_forward import MixerConfig
+from glassformer.parts.norm import NormConfig
+
+Order = Literal["pre", "post", "output", "sandwich"]
+
+
+class BlockConfig(Config):
+    """One layer: attention, optionally attention to a memory, and a feed-forward, with norms in a stated order."""
+
+    attention: AttentionConfig
+    feed_forward: MixerConfig
+    norm: NormConfig
+    order: Order = "pre"
+    cross_attention: AttentionConfig | None = None
+
+    def build(self, d_model: int) -> Block:
+        return Block(self, d_model)
+
+
+class ParallelBlockConfig(Config):
+    """One layer whose attention and feed-forward read the same input; ``shared_norm``: one norm for both (GPT-J)."""
+
+    attention: AttentionConfig
+    feed_forward: MixerConfig
+    norm: NormConfig
+    shared_norm: bool = True
+
+    @property
+    def cross_attention(self) -> None:
+        """A parallel block has none."""
+        return None
+
+    def build(self, d_model: int) -> ParallelBlock:
+        return ParallelBlock(self, d_model)
+
+
+class Residual(nn.Module):
+    """The norms around one part: ``before`` it, on its ``output``, and on the ``sum`` with the residual stream."""
+
+    def __init__(self, norm: NormConfig, order: Order, d_model: int) -> None:
+        super().__init__()
+        self.before = norm.build(d_model) if order in ("pre", "sandwich") else nn.Identity()
+        self.after = norm.build(d_model) if order in ("output", "sandwich") else nn.Identity()
+        self.sum = norm.build(d_model) if order == "post" else nn.Identity()
+        self.dropout = Dropout()
+
+    def add(self, x: Tensor, change: Tensor) -> Tensor:
+        """The residual stream after the part: batch position model."""
+        out: Tensor = self.sum(x + self.dropout(self.after(change)))
+        return out
+
+
+class Block(Part):
+    """Attention, attention to a memory if there is one, feed-forward: batch position model → the same."""
+
+    def __init__(self, config: BlockConfig, d_model: int) -> None:
+        super().__init__()
+        self.attention = config.attention.build(d_model)
+        self.attention_norm = Residual(config.norm, config.order, d_model)
+        if config.cross_attention is not None:
+            self.cross_attention = config.cross_attention.build(d_model)
+            self.cross_attention_norm = Residual(config.norm, config.order, d_model)
+        self.feed_forward = config.feed_forward.build(d_model)
+        self.feed_forward_norm = Residual(config.norm, config.order, d_model)
+
+    def forward(
+        self, x: Tensor, view: View, store: Store | None = None, cross: View | None = None,
+        cross_store: Store | None = None,
+    ) -> Tensor:  # fmt: skip
+        x = self.tap("input", x, "batch position model")
+        x = self.attention_norm.add(x, self.attention(self.attention_norm.before(x), view, store))
+        x = self.tap("middle", x, "batch position model")
+        if cross is not None:
+            change = self.cross_attention(self.cross_attention_norm.before(x), cross, cross_store)
+            x = self.cross_attention_norm.add(x, change)
+        x = self.feed_forward_norm.add(x, self.feed_forward(self.feed_forward_norm.before(x)))
+        return self.tap("output", x, "batch position model")
+
+
+class ParallelBlock(Part):
+    """Attention and feed-forward side by side: batch position model → the same."""
+
+    def __init__(self, config: ParallelBlockConfig, d_model: int) -> None:
+        super().__init__()
+        self.attention = config.attention.build(d_model)
+        self.feed_forward = config.feed_forward.build(d_model)
+        self.norm = config.norm.build(d_model)
+        self.feed_forward_norm = None if config.shared_norm else config.norm.build(d_model)
+        self.dropout = Dropout()
+
+    def forward(
+        self, x: Tensor, view: View, store: Store | None = None, cross: View | None = None,
+        cross_store: Store | None = None,
+    ) -> Tensor:  # fmt: skip
+        x = self.tap("input", x, "batch position model")
+        normed = self.norm(x)
+        other = normed if self.feed_forward_norm is None else self.feed_forward_norm(x)
+        attended = self.dropout(self.attention(normed, view, store))
+        middle = self.tap("middle", x + attended, "batch position model")
+        return self.tap("output", middle + self.dropout(self.feed_forward(other)), "batch position model")

@@ -1,0 +1,60 @@
+"""Token embeddings, with what is added to them before the first block."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from glassformer.core.config import Config
+from glassformer.core.part import Part
+from glassformer.parts.dropout import Dropout
+from glassformer.parts.norm import NormConfig
+from glassformer.parts.positions import EmbeddingPositionsConfig
+
+
+class EmbeddingConfig(Config):
+    """tokens · scale + positions + segments, normed and projected.
+
+    width: of the table where it is not d_model (ALBERT, ELECTRA), with a projection behind · n_segments: token types.
+    """
+
+    positions: EmbeddingPositionsConfig | None = None
+    scale: float = 1.0
+    n_segments: int = 0
+    norm: NormConfig | None = None
+    width: int | None = None
+    projection_bias: bool = True
+
+    def check(self) -> None:
+        self.require(0 <= self.n_segments <= 1 << 16, "n_segments", "0 … 65536")
+        self.require(self.width is None or 0 < self.width <= 1 << 20, "width", "1 … 2^20")
+
+    def build(self, vocab_size: int, d_model: int) -> Embedding:
+        return Embedding(self, vocab_size, d_model)
+
+
+class Embedding(Part):
+    """tokens: int64, batch position → batch position model."""
+
+    def __init__(self, config: EmbeddingConfig, vocab_size: int, d_model: int) -> None:
+        super().__init__()
+        width = config.width or d_model
+        self.scale = config.scale
+        self.tokens = nn.Embedding(vocab_size, width)
+        self.positions = None if config.positions is None else config.positions.build(width)
+        self.segments = nn.Embedding(config.n_segments, width) if config.n_segments else None
+        self.norm = nn.Identity() if config.norm is None else config.norm.build(width)
+        projects = config.width is not None and config.width != d_model
+        self.projection = nn.Linear(width, d_model, bias=config.projection_bias) if projects else nn.Identity()
+        self.dropout = Dropout()
+
+    def forward(self, tokens: Tensor, positions: Tensor, segments: Tensor | None = None) -> Tensor:
+        x = self.tokens(tokens)
+        if self.scale != 1.0:
+            x = x * torch.tensor(self.scale, dtype=x.dtype, device=x.device)  # rounded as the tables are (Gemma)
+        if self.segments is not None:
+            x = x + self.segments(torch.zeros_like(tokens) if segments is None else segments)
+        if self.positions is not None:
+            x = x + self.positions(positions).to(x.dtype)
+        out: Tensor = self.projection(self.dropout(self.norm(x)))
+        return out

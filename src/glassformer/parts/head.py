@@ -1,0 +1,203 @@
+"""Heads: what a model computes from its last hidden states."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from glassformer.core.config import Config
+from glassformer.core.part import Part
+from glassformer.parts.activations import ACTIVATIONS, Activation
+from glassformer.parts.dropout import Dropout
+from glassformer.parts.norm import NormConfig
+from glassformer.parts.rows import Rows
+
+
+class HeadConfig(Config):
+    """What every head has; a head of another package derives from this."""
+
+    def build(self, d_model: int, embedding: nn.Embedding) -> Part:
+        """The part: hidden states → what the head computes; ``embedding`` for heads that share its table."""
+        raise AssertionError(f"{type(self).__name__} lacks build")
+
+    @property
+    def reads_pooled(self) -> bool:
+        """Whether the head reads one vector a row instead of one a token."""
+        return False
+
+
+class TransformConfig(Config):
+    """A dense layer, an activation and a norm in front of a token head (BERT's masked LM)."""
+
+    activation: Activation
+    norm: NormConfig
+    width: int | None = None
+
+
+class TokenHeadConfig(HeadConfig):
+    """Scores over the vocabulary, for causal, masked and sequence-to-sequence language models.
+
+    tied: shares the table of the token embedding · scale: of the scores before the bias (T5: d_model^-0.5) · soft_cap:
+    cap · tanh(scores / cap).
+    """
+
+    tied: bool = True
+    bias: bool = False
+    scale: float = 1.0
+    soft_cap: float | None = None
+    transform: TransformConfig | None = None
+
+    def check(self) -> None:
+        self.require(self.soft_cap is None or self.soft_cap > 0, "soft_cap", "more than 0")
+
+    def build(self, d_model: int, embedding: nn.Embedding) -> TokenHead:
+        return TokenHead(self, d_model, embedding)
+
+
+class TokenHead(Part):
+    """batch position model → batch position vocab."""
+
+    axes = "batch position vocab"
+
+    def __init__(self, config: TokenHeadConfig, d_model: int, embedding: nn.Embedding) -> None:
+        super().__init__()
+        self.scale, self.soft_cap = config.scale, config.soft_cap
+        self.transform = nn.Identity() if config.transform is None else Transform(config.transform, d_model)
+        width = (config.transform and config.transform.width) or d_model
+        self.proj = nn.Linear(width, embedding.num_embeddings, bias=config.bias)
+        self.tie(embedding if config.tied else None)
+
+    def tie(self, embedding: nn.Embedding | None) -> None:
+        """Share the table of the embedding: vocab model."""
+        if embedding is not None:
+            self.proj.weight = embedding.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.transform(x)
+        logits: Tensor = self.proj(x if self.scale == 1.0 else x * self.scale)
+        return logits if self.soft_cap is None else self.soft_cap * torch.tanh(logits / self.soft_cap)
+
+
+class Transform(Part):
+    """norm(activation(dense(x))): batch position model → batch position model."""
+
+    def __init__(self, config: TransformConfig, d_model: int) -> None:
+        super().__init__()
+        width = config.width or d_model
+        self.dense = nn.Linear(d_model, width)
+        self.activation = ACTIVATIONS[config.activation]
+        self.norm = config.norm.build(width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.norm(self.activation(self.dense(x)))
+        return self.tap("output", out, "batch position model")
+
+
+class PoolerConfig(Config):
+    """One vector a row: of the first or the last token, or the mean or maximum over the real tokens.
+
+    activation: of a dense layer behind (BERT: tanh); None: no layer.
+    """
+
+    take: Literal["first", "last", "mean", "max"] = "first"
+    activation: Activation | None = None
+
+    def build(self, d_model: int) -> Pooler:
+        return Pooler(self, d_model)
+
+
+class Pooler(Part):
+    """batch position model → batch model."""
+
+    def __init__(self, config: PoolerConfig, d_model: int) -> None:
+        super().__init__()
+        self.take = TAKES[config.take]
+        self.dense = None if config.activation is None else nn.Linear(d_model, d_model)
+        self.activation = ACTIVATIONS[config.activation or "identity"]
+
+    def forward(self, x: Tensor, rows: Rows) -> Tensor:
+        pooled = self.take(x, rows)
+        pooled = pooled if self.dense is None else self.dense(pooled)
+        return self.tap("output", self.activation(pooled), "batch model")
+
+
+def _at(x: Tensor, places: Tensor) -> Tensor:
+    """The hidden state of one place (int64, batch|1) a row."""
+    return x[torch.arange(x.shape[0], device=x.device), places]
+
+
+def _first(x: Tensor, rows: Rows) -> Tensor:
+    return x[:, 0] if rows.valid is None else _at(x, rows.valid.long().argmax(-1))
+
+
+def _last(x: Tensor, rows: Rows) -> Tensor:
+    return x[:, -1] if rows.valid is None else _at(x, rows.last())
+
+
+def _mean(x: Tensor, rows: Rows) -> Tensor:
+    if rows.valid is None:
+        return x.mean(1)
+    weights = rows.valid.to(x.dtype)[..., None]
+    return (x * weights).sum(1) / weights.sum(1).clamp(min=1)
+
+
+def _max(x: Tensor, rows: Rows) -> Tensor:
+    return (x if rows.valid is None else x.masked_fill(~rows.valid[..., None], -torch.inf)).amax(1)
+
+
+TAKES = {"first": _first, "last": _last, "mean": _mean, "max": _max}
+
+
+class ClassifyHeadConfig(HeadConfig):
+    """One row of scores a sequence, from the model's pooled vector: classes, several labels, or a regression."""
+
+    n_labels: int
+    bias: bool = True
+
+    def check(self) -> None:
+        self.require(0 < self.n_labels <= 1 << 24, "n_labels", "1 … 2^24")
+
+    @property
+    def reads_pooled(self) -> bool:
+        return True
+
+    def build(self, d_model: int, embedding: nn.Embedding) -> LabelHead:
+        return LabelHead(d_model, self.n_labels, self.bias, "batch label")
+
+
+class TagHeadConfig(HeadConfig):
+    """One row of scores a token: named entities, parts of speech, replaced tokens."""
+
+    n_labels: int
+    bias: bool = True
+
+    def check(self) -> None:
+        self.require(0 < self.n_labels <= 1 << 24, "n_labels", "1 … 2^24")
+
+    def build(self, d_model: int, embedding: nn.Embedding) -> LabelHead:
+        return LabelHead(d_model, self.n_labels, self.bias, "batch position label")
+
+
+class SpanHeadConfig(HeadConfig):
+    """Two scores a token, for the start and the end of an answer: batch position 2."""
+
+    bias: bool = True
+
+    def build(self, d_model: int, embedding: nn.Embedding) -> LabelHead:
+        return LabelHead(d_model, 2, self.bias, "batch position label")
+
+
+class LabelHead(Part):
+    """A linear map to labels, with dropout in front."""
+
+    def __init__(self, d_model: int, n_labels: int, bias: bool, axes: str) -> None:
+        super().__init__()
+        self.axes = axes
+        self.proj = nn.Linear(d_model, n_labels, bias=bias)
+        self.dropout = Dropout()
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.proj(self.dropout(x))
+        return out

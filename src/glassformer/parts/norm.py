@@ -1,0 +1,116 @@
+"""Normalisation over the model axis: LayerNorm (Ba et al. 2016) and RMSNorm (Zhang and Sennrich 2019)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from glassformer.core.config import Config
+from glassformer.core.part import Part
+
+
+class NormConfig(Config):
+    """What every norm has; a norm of another package derives from this."""
+
+    def build(self, width: int) -> Part:
+        """The norm over a last axis of ``width``."""
+        raise AssertionError(f"{type(self).__name__} lacks build")
+
+
+class LayerNormConfig(NormConfig):
+    """(x - mean) / sqrt(variance + eps) · (offset + weight) + bias."""
+
+    eps: float = 1e-5
+    weight: bool = True
+    bias: bool = True
+    offset: float = 0.0
+
+    def check(self) -> None:
+        self.require(0 < self.eps < 1, "eps", "0 < eps < 1")
+
+    def build(self, width: int) -> LayerNorm:
+        return LayerNorm(self, width)
+
+
+class RMSNormConfig(NormConfig):
+    """x / sqrt(mean(x²) + eps) · (offset + weight).
+
+    ``cast`` says what low-precision inputs are multiplied in: "weight" rounds the normalised value to the input's type
+    before the weight (Llama), "input" after it (Gemma, torch's own); in float32 they are the same.
+    """
+
+    eps: float = 1e-6
+    weight: bool = True
+    offset: float = 0.0
+    cast: Literal["input", "weight"] = "input"
+
+    def check(self) -> None:
+        self.require(0 < self.eps < 1, "eps", "0 < eps < 1")
+
+    def build(self, width: int) -> RMSNorm:
+        return RMSNorm(self, width)
+
+
+class _Norm(Part):
+    """Weights and the value ``scale``, the factor that normalises each position, which the fused norms hide."""
+
+    weight: nn.Parameter | None
+    bias: nn.Parameter | None
+
+    def __init__(self, config: LayerNormConfig | RMSNormConfig, width: int, bias: bool) -> None:
+        super().__init__()
+        self.eps, self.offset, self.width = config.eps, config.offset, width
+        start = 1.0 - config.offset  # a norm starts as the plain one
+        self.register_parameter("weight", nn.Parameter(torch.full((width,), start)) if config.weight else None)
+        self.register_parameter("bias", nn.Parameter(torch.zeros(width)) if bias else None)
+
+    def gain(self) -> Tensor | None:
+        """What the normalised value is multiplied by: model."""
+        return self.weight if self.weight is None or not self.offset else self.weight + self.offset
+
+    def scaled(self, centred: Tensor, axes: str) -> Tensor:
+        """The written-out norm of a centred value, for a trace that reads or edits its scale."""
+        wide = centred.float()
+        scale = torch.rsqrt(wide.square().mean(-1) + self.eps)
+        return wide * self.tap("scale", scale, axes.rpartition(" ")[0]).unsqueeze(-1)
+
+
+class LayerNorm(_Norm):
+    """Layer normalisation: batch position model → the same."""
+
+    def __init__(self, config: LayerNormConfig, width: int) -> None:
+        super().__init__(config, width, config.bias)
+
+    def forward(self, x: Tensor, axes: str = "batch position model") -> Tensor:
+        normed = F.layer_norm(x, (self.width,), self.gain(), self.bias, self.eps)
+        if self.wants("scale"):
+            scaled = self.scaled(x - x.mean(-1, keepdim=True), axes).to(x.dtype)
+            if self.edits("scale"):
+                gain, bias = self.gain(), self.bias
+                normed = scaled if gain is None else scaled * gain
+                normed = normed if bias is None else normed + bias
+        return self.tap("output", normed, axes)
+
+
+class RMSNorm(_Norm):
+    """Root-mean-square normalisation: batch position model → the same."""
+
+    def __init__(self, config: RMSNormConfig, width: int) -> None:
+        super().__init__(config, width, bias=False)
+        self.weight_last = config.cast == "weight"
+
+    def forward(self, x: Tensor, axes: str = "batch position model") -> Tensor:
+        gain = self.gain()
+        if self.weight_last and x.dtype != torch.float32:
+            normed = F.rms_norm(x.float(), (self.width,), None, self.eps).to(x.dtype)
+            normed = normed if gain is None else normed * gain
+        else:
+            normed = F.rms_norm(x, (self.width,), gain, self.eps)
+        if self.wants("scale"):
+            scaled = self.scaled(x, axes).to(x.dtype)
+            if self.edits("scale"):
+                normed = scaled if gain is None else scaled * gain
+        return self.tap("output", normed, axes)

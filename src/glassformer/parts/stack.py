@@ -1,0 +1,124 @@
+"""A stack of blocks and a final norm, used as an encoder or as a decoder.
+
+What layers share in a forward (positions, masks, rotations) is computed here once for each kind of attention, so that
+a block computes nothing that another has already computed.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from glassformer.core.config import Config
+from glassformer.core.part import Part
+from glassformer.parts.attention import View
+from glassformer.parts.block import Block, BlockConfig, ParallelBlock, ParallelBlockConfig
+from glassformer.parts.cache import Cache, Step
+from glassformer.parts.mask import Mask, Places
+from glassformer.parts.norm import NormConfig
+from glassformer.parts.positions import ScorePositionsConfig
+from glassformer.parts.rows import Rows
+
+
+class StackConfig(Config):
+    """The layers, one config each, and what stands around them.
+
+    norm: behind the last block · positions: score positions that all blocks share (T5's buckets, ALiBi).
+    """
+
+    blocks: tuple[BlockConfig | ParallelBlockConfig, ...]
+    norm: NormConfig | None = None
+    positions: ScorePositionsConfig | None = None
+
+    def check(self) -> None:
+        self.require(0 < len(self.blocks) <= 10_000, "blocks", "1 … 10000 layers")
+        heads = {block.attention.n_heads for block in self.blocks}
+        self.require(self.positions is None or len(heads) == 1, "positions", f"blocks of one head count, not {heads}")
+
+    @property
+    def crosses(self) -> bool:
+        """Whether the blocks attend to a memory."""
+        return any(block.cross_attention is not None for block in self.blocks)
+
+    def build(self, d_model: int) -> Stack:
+        return Stack(self, d_model)
+
+
+class Frame:
+    """Where the tokens of a forward stand, for taps on values with a position axis: int64, batch|1 position."""
+
+    positions: Tensor | None = None
+
+
+class Stack(Part):
+    """embedding, batch position model → hidden states, batch position model."""
+
+    frame: Frame | None = None  # a trace puts one here
+
+    def __init__(self, config: StackConfig, d_model: int) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(block.build(d_model) for block in config.blocks)
+        self.norm = nn.Identity() if config.norm is None else config.norm.build(d_model)
+        self.positions = None if config.positions is None else config.positions.build(config.blocks[0].attention.n_heads)
+        self.crosses = config.crosses
+        self.windows = tuple(block.attention.window for block in config.blocks)
+        self.kinds = _kinds(config)
+
+    def forward(
+        self, x: Tensor, rows: Rows, mask: Mask, *, memory: Tensor | None = None, memory_rows: Rows | None = None,
+        cache: Cache | None = None, step: Step | None = None,
+    ) -> Tensor:  # fmt: skip
+        """``mask``: causality, and what the rows hide · with a cache, ``rows`` are the step's."""
+        if self.frame is not None:
+            self.frame.positions = rows.positions
+        x = self.tap("embedding", x, "batch position model")
+        views = self.views(rows, mask, cache, step)
+        cross = self.cross_view(rows, memory, memory_rows, step)
+        for layer, block in enumerate(self.blocks):
+            if cache is None:
+                x = block(x, views[self.kinds[layer]], None, cross)
+            else:
+                x = block(x, views[self.kinds[layer]], cache.stores[layer], cross, cache.cross_stores[layer])
+        out: Tensor = self.norm(x)
+        return out
+
+    def views(self, rows: Rows, mask: Mask, cache: Cache | None, step: Step | None) -> dict[int, View]:
+        """What each kind of self-attention needs, by the first layer of the kind."""
+        plain = Places(query=rows.positions, key=rows.positions, new_key=rows.positions, offset=rows.offset)
+        by_window: dict[int | None, Places] = {}
+        views = {}
+        for layer in sorted(set(self.kinds)):
+            block = self._block(layer)
+            places = plain
+            if cache is not None and step is not None:
+                window = self.windows[layer]
+                places = by_window.get(window) or cache.places(layer, step)
+                by_window[window] = places
+            views[layer] = block.attention.view(places, mask, rows, shared=self.positions, step=step)
+        return views
+
+    def cross_view(self, rows: Rows, memory: Tensor | None, memory_rows: Rows | None, step: Step | None) -> View | None:
+        """What all cross-attentions share, or None where there is no memory."""
+        if memory is None or memory_rows is None:
+            return None
+        key = memory_rows.positions
+        places = Places(query=rows.positions, key=key, new_key=key)
+        first = self._block(0)
+        assert isinstance(first, Block)
+        return first.cross_attention.view(places, memory_rows.mask(), rows, memory=memory, step=step)
+
+    def _block(self, layer: int) -> Block | ParallelBlock:
+        block = self.blocks[layer]
+        assert isinstance(block, (Block, ParallelBlock))
+        return block
+
+
+def _kinds(config: StackConfig) -> tuple[int, ...]:
+    """For each layer, the first layer whose self-attention shares its view; learned score positions are shared by none."""
+    kinds: list[int] = []
+    first: dict[object, int] = {}
+    for layer, block in enumerate(config.blocks):
+        attention = block.attention
+        own = layer if isinstance(attention.positions, ScorePositionsConfig) else -1
+        key = (attention.window, attention.soft_cap, attention.positions, attention.head_dim, attention.n_heads, own)
+        kinds.append(first.setdefault(key, layer))
+    return tuple(kinds)
