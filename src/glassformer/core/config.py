@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import reprlib
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -20,15 +21,16 @@ from typing import Any, ClassVar, Self, dataclass_transform
 from glassformer.core.discovery import load_all
 from glassformer.core.errors import ConfigError, near
 
-#: Deeper nesting than any description has; a bound for files that come from outside.
-MAX_DEPTH = 32
+#: More than any description has, in depth and in a list of repeated items; bounds for files that come from outside.
+MAX_DEPTH, MAX_ITEMS = 32, 10_000
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True)
 class Config:
     """Base of every description: a frozen, keyword-only dataclass that checks the types of its fields.
 
-    Subclasses only list fields; validation that needs more than a type goes into ``check``.
+    Subclasses only list fields; validation that needs more than a type goes into ``check``. ``base=True`` marks a class
+    that only groups others and is no kind of its own.
 
     Raises:
         ConfigError: a field has the wrong type or ``check`` refuses it; the path of the field is in the message.
@@ -36,22 +38,22 @@ class Config:
 
     kinds: ClassVar[dict[str, type[Config]]] = {}
 
-    def __init_subclass__(cls, **keywords: Any) -> None:
+    def __init_subclass__(cls, *, base: bool = False, **keywords: Any) -> None:
         super().__init_subclass__(**keywords)
         dataclasses.dataclass(frozen=True, kw_only=True)(cls)
-        Config.kinds[cls.__name__] = cls
+        if not base:
+            Config.kinds[cls.__name__] = cls
 
     def __post_init__(self) -> None:
         for name, kind in _fields(type(self)).items():
-            value = getattr(self, name)
-            if isinstance(value, list):
-                object.__setattr__(self, name, value := tuple(value))
-            if kind is float and type(value) is int:
-                object.__setattr__(self, name, value := float(value))
+            object.__setattr__(self, name, value := _adapted(getattr(self, name), kind))
             if not _fits(value, kind):
-                raise ConfigError("wrong type", at=f"{type(self).__name__}.{name}", got=repr(value), expected=_say(kind))
-            if isinstance(value, float) and not math.isfinite(value):
-                raise ConfigError("not a finite number", at=f"{type(self).__name__}.{name}", got=value)
+                got = reprlib.repr(value)
+                raise ConfigError("wrong type", at=f"{type(self).__name__}.{name}", got=got, expected=_say(kind))
+            for number in value if isinstance(value, tuple) else (value,):
+                if isinstance(number, float) and not math.isfinite(number):
+                    at = f"{type(self).__name__}.{name}"
+                    raise ConfigError("not a number that can be used", at=at, got=number, expected="a finite one")
         self.check()
 
     def check(self) -> None:
@@ -121,6 +123,8 @@ def read_json(path: str | Path, *, max_bytes: int = 64 << 20) -> Any:
         raise ConfigError("JSON nested too deeply", at=file) from error
     except ConfigError as error:
         raise error if error.at is not None else ConfigError(error.what, at=file) from error
+    except ValueError as error:  # Python's bound on the digits of a whole number
+        raise ConfigError("not JSON: a number of too many digits", at=file) from error
 
 
 def _unique(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
@@ -139,6 +143,20 @@ def _refuse_constant(text: str) -> float:
 def _fields(cls: type[Config]) -> dict[str, Any]:
     hints = typing.get_type_hints(cls)
     return {field.name: hints[field.name] for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+
+
+def _adapted(value: Any, kind: Any) -> Any:
+    """Lists as tuples, and whole numbers as floats where only those fit."""
+    value = tuple(value) if isinstance(value, list) else value
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if _fits(value, kind):
+        return value
+    if origin in (typing.Union, types.UnionType):
+        forms = ((_adapted(value, argument), argument) for argument in arguments)
+        return next((form for form, argument in forms if _fits(form, argument)), value)
+    if origin is tuple and isinstance(value, tuple) and arguments[1:] == (...,):
+        return tuple(_adapted(item, arguments[0]) for item in value)
+    return float(value) if kind is float and type(value) is int and abs(value) < 1 << 1000 else value
 
 
 def _fits(value: Any, kind: Any) -> bool:
@@ -218,14 +236,19 @@ def _unpack(data: Any, path: str, depth: int) -> Any:
 
 
 def _unpack_list(data: list[Any], path: str, depth: int) -> list[Any]:
+    if depth > MAX_DEPTH:
+        raise ConfigError("nested too deeply", at=path, expected=f"at most {MAX_DEPTH} levels")
     items: list[Any] = []
     for index, item in enumerate(data):
         at = f"{path}[{index}]"
         if isinstance(item, dict) and set(item) == {"repeat", "of"}:
             times = item["repeat"]
-            if type(times) is not int or not 0 < times <= 10_000 or not isinstance(item["of"], list):
-                raise ConfigError("repeat", at=at, got=repr(times), expected='{"repeat": 1 … 10000, "of": [...]}')
-            items += _unpack_list(item["of"], at, depth + 1) * times
+            if type(times) is not int or times < 1 or not isinstance(item["of"], list):
+                raise ConfigError("repeat", at=at, got=reprlib.repr(times), expected='{"repeat": 1 …, "of": [...]}')
+            run = _unpack_list(item["of"], at, depth + 1)
+            if len(run) * times > MAX_ITEMS:
+                raise ConfigError("repeat", at=at, got=f"{len(run)} x {times} items", expected=f"at most {MAX_ITEMS}")
+            items += run * times
         else:
             items.append(_unpack(item, at, depth + 1))
     return items

@@ -7,6 +7,7 @@ compiled graph.
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,7 +17,7 @@ from torch import Tensor
 from glassformer.core import axes as axis_words
 from glassformer.core.errors import EditError
 from glassformer.parts.mask import Places
-from glassformer.parts.stack import Frame
+from glassformer.parts.rows import Frame
 
 Index = int | slice | Sequence[int] | Tensor
 
@@ -75,7 +76,7 @@ class Selection:
         dimension = self._dimension(axis, words)
         if words[dimension] in axis_words.SEQUENCE:
             positions = self.positions(words[dimension], words, places)
-            count = positions.amax(-1, keepdim=True) + 1
+            count = self.count(words[dimension], words, places)
         else:
             positions = torch.arange(value.shape[dimension], device=value.device)[None]
             count = torch.full((1, 1), value.shape[dimension], device=value.device)
@@ -88,7 +89,7 @@ class Selection:
         if axis in self.indices:
             wanted = self.indices[axis].to(positions.device)[None]
             wanted = torch.where(wanted < 0, wanted + count, wanted)
-            equal = positions[:, :, None] == wanted[:, None, :]
+            equal = same(positions[:, :, None], wanted[:, None, :])
             return equal.any(-1), equal.any(1).any(0)
         bounds = self.bounds[axis].to(positions.device)
         start, stop = (torch.where(bound < 0, bound + count, bound) for bound in bounds[:2])
@@ -105,6 +106,11 @@ class Selection:
             raise EditError("positions are not known here", got=f"axis {word!r}", do="leave the selection out")
         return self.frame.positions
 
+    def count(self, word: str, words: list[str], places: Places | None) -> Tensor:
+        """How many tokens of each row there are up to the newest one: int64, batch|1 1."""
+        newest = places.new_key if places is not None and word == "key" else self.positions(word, words, places)
+        return newest.amax(-1, keepdim=True) + 1
+
     def missed(self) -> list[str]:
         """Selected axes with an index that no forward met, for the error of a trace."""
         return [f"{axis}={self.said[axis]}" for axis, found in self.found.items() if not bool(found.all())]
@@ -114,19 +120,26 @@ class Selection:
         return {axis: _say(index) for axis, index in self.said.items()}
 
 
-def from_json(data: Mapping[str, Any]) -> dict[str, Index]:
+def same(positions: Tensor, wanted: Tensor) -> Tensor:
+    """Where positions are the wanted ones: bool; padding, at position -1, is nothing that one can want."""
+    return (positions == wanted) & (wanted >= 0)
+
+
+def from_json(data: Any) -> dict[str, Index]:
     """The indices that ``Selection.to_json`` wrote.
 
     Raises:
         EditError: neither a list of whole numbers nor a slice.
     """
+    if not isinstance(data, dict):
+        raise EditError("a selection", got=reprlib.repr(data), expected="an object of axes and their indices")
     return {axis: _hear(axis, index) for axis, index in data.items()}
 
 
 def _say(index: Index) -> Any:
     if isinstance(index, slice):
         return {"start": index.start, "stop": index.stop, "step": index.step}
-    return index if isinstance(index, int) else [int(one) for one in index]
+    return index if isinstance(index, int) else torch.as_tensor(index).reshape(-1).tolist()
 
 
 def _hear(axis: str, index: Any) -> Index:
@@ -135,7 +148,7 @@ def _hear(axis: str, index: Any) -> Index:
             return slice(index["start"], index["stop"], index["step"])
     elif type(index) is int or (isinstance(index, list) and index and all(type(one) is int for one in index)):
         return index  # type: ignore[no-any-return]
-    raise EditError("a selection", at=axis, got=repr(index), expected="a number, a list of numbers or start/stop/step")
+    raise EditError("a selection", at=axis, got=reprlib.repr(index), expected="a number, a list of numbers or start/stop/step")
 
 
 def _indices(axis: str, index: Any) -> Tensor:

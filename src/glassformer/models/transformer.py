@@ -196,12 +196,10 @@ class Transformer(Part):
         return self.embedding if self.decoder_embedding is None else self.decoder_embedding
 
     def _headed(self, hidden: Tensor, rows: Rows) -> Tensor:
+        pooled = None if self.pooler is None else self.pooler(hidden, rows)
         if self.head is None:
             return hidden
-        if self.config.head is not None and self.config.head.reads_pooled:
-            assert self.pooler is not None
-            hidden = self.pooler(hidden, rows)
-        return self.tap("logits", self.head(hidden), self.head.axes)
+        return self.tap("logits", self.head(hidden, pooled), self.head.axes)
 
     def _encode(self, tokens: Tensor, rows: Rows, segments: Tensor | None, cache: Cache | None) -> Tensor:
         assert self.encoder is not None

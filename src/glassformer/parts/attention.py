@@ -29,6 +29,7 @@ from glassformer.parts.rotary import Rotary, Rotation, RotationConfig
 from glassformer.parts.rows import Rows
 
 QUERY, KEY, SCORES = "batch head query head_dim", "batch kv_head key head_dim", "batch head query key"
+QUERIES, KEYS = "batch query state", "batch key state"  # before they are split into heads
 
 
 class AttentionConfig(Config):
@@ -121,18 +122,24 @@ class Attention(Part):
         return View(places, mask, choose(mask, places, needs), rotation, memory, step)
 
     def forward(self, x: Tensor, view: View, store: Store | None = None) -> Tensor:
-        query = self._turned(self._split(self.q_proj(x), self.q_norm), view)
+        query = self._turned(self._normed(self.q_proj(x), self.q_norm, QUERIES, QUERY, view), view)
         query = self.tap("query", query, QUERY, view.places)
         key, value = self._key_value(x if view.memory is None else view.memory, view, store)
         heads = self.tap("heads", self._mix(query, key, value, view), QUERY, view.places)
         return self.tap("output", self._join(heads, view), "batch position model")
 
-    def _split(self, projected: Tensor, norm: nn.Module | None = None) -> Tensor:
-        """batch position heads·head_dim → batch heads position head_dim, normed over the head or the whole."""
-        if norm is not None and self.norm_first:
-            projected = norm(projected, "batch position state")
-        heads = projected.unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
-        return heads if norm is None or self.norm_first else norm(heads, "batch head query head_dim")
+    def _split(self, projected: Tensor) -> Tensor:
+        """batch position heads·head_dim → batch heads position head_dim."""
+        return projected.unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
+
+    def _normed(self, projected: Tensor, norm: nn.Module | None, whole: str, split: str, view: View) -> Tensor:
+        """Split into heads, normed over the whole projection before or over each head after, if at all."""
+        if norm is None:
+            return self._split(projected)
+        if self.norm_first:
+            return self._split(norm(projected, whole, view.places))
+        out: Tensor = norm(self._split(projected), split, view.places)
+        return out
 
     def _turned(self, heads: Tensor, view: View) -> Tensor:
         return heads if view.rotation is None else view.rotation.turn(heads)
@@ -144,7 +151,7 @@ class Attention(Part):
         return store.extend(view.step, partial(self._fresh, source, view))
 
     def _fresh(self, source: Tensor, view: View) -> KeyValue:
-        key = self._turned(self._split(self.k_proj(source), self.k_norm), view)
+        key = self._turned(self._normed(self.k_proj(source), self.k_norm, KEYS, KEY, view), view)
         key = self.tap("key", key, KEY, view.places)
         return key, self.tap("value", self._split(self.v_proj(source)), KEY, view.places)
 

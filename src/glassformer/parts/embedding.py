@@ -6,10 +6,12 @@ import torch
 from torch import Tensor, nn
 
 from glassformer.core.config import Config
+from glassformer.core.errors import DataError
 from glassformer.core.part import Part
 from glassformer.parts.dropout import Dropout
 from glassformer.parts.norm import NormConfig
 from glassformer.parts.positions import EmbeddingPositionsConfig
+from glassformer.parts.rows import Frame
 
 
 class EmbeddingConfig(Config):
@@ -36,6 +38,8 @@ class EmbeddingConfig(Config):
 class Embedding(Part):
     """tokens: int64, batch position → batch position model."""
 
+    frame: Frame | None = None  # a trace puts one here
+
     def __init__(self, config: EmbeddingConfig, vocab_size: int, d_model: int) -> None:
         super().__init__()
         width = config.width or d_model
@@ -49,6 +53,9 @@ class Embedding(Part):
         self.dropout = Dropout()
 
     def forward(self, tokens: Tensor, positions: Tensor, segments: Tensor | None = None) -> Tensor:
+        if self.frame is not None:
+            self.frame.positions = positions
+        self._check_segments(tokens, segments)
         x = self.tokens(tokens)
         if self.scale != 1.0:
             x = x * torch.tensor(self.scale, dtype=x.dtype, device=x.device)  # rounded as the tables are (Gemma)
@@ -58,3 +65,18 @@ class Embedding(Part):
             x = x + self.positions(positions).to(x.dtype)
         out: Tensor = self.projection(self.dropout(self.norm(x)))
         return out
+
+    def _check_segments(self, tokens: Tensor, segments: Tensor | None) -> None:
+        """Raise a ``DataError`` unless there are no segments or each is in the table."""
+        if segments is None:
+            return
+        if self.segments is None:
+            raise DataError("this model has no segments", do="leave them out")
+        if segments.shape != tokens.shape or segments.dtype not in (torch.int64, torch.int32):
+            got, expected = f"{segments.dtype} {tuple(segments.shape)}", f"torch.int64 {tuple(tokens.shape)}"
+            raise DataError("segments", got=got, expected=expected)
+        if segments.device.type == "cpu":
+            low, high = (int(bound) for bound in segments.aminmax())
+            if low < 0 or high >= self.segments.num_embeddings:
+                got, last = low if low < 0 else high, self.segments.num_embeddings - 1
+                raise DataError("a segment outside of the table", got=got, expected=f"0 … {last}")

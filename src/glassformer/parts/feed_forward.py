@@ -10,7 +10,7 @@ from glassformer.parts.activations import ACTIVATIONS, Activation
 from glassformer.parts.dropout import Dropout
 
 
-class MixerConfig(Config):
+class MixerConfig(Config, base=True):
     """What stands in the second half of a block: a feed-forward, a mixture of experts, a part of another package."""
 
     def build(self, d_model: int) -> Part:

@@ -15,11 +15,14 @@ from glassformer.parts.norm import NormConfig
 from glassformer.parts.rows import Rows
 
 
-class HeadConfig(Config):
+class HeadConfig(Config, base=True):
     """What every head has; a head of another package derives from this."""
 
     def build(self, d_model: int, embedding: nn.Embedding) -> Part:
-        """The part: hidden states → what the head computes; ``embedding`` for heads that share its table."""
+        """The part: hidden states (batch position model) and one vector a row (batch model) or None → what it computes.
+
+        ``embedding``: for heads that share its table.
+        """
         raise AssertionError(f"{type(self).__name__} lacks build")
 
     @property
@@ -74,7 +77,7 @@ class TokenHead(Part):
         if embedding is not None:
             self.proj.weight = embedding.weight
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, pooled: Tensor | None = None) -> Tensor:
         x = self.transform(x)
         logits: Tensor = self.proj(x if self.scale == 1.0 else x * self.scale)
         return logits if self.soft_cap is None else self.soft_cap * torch.tanh(logits / self.soft_cap)
@@ -189,15 +192,66 @@ class SpanHeadConfig(HeadConfig):
         return LabelHead(d_model, 2, self.bias, "batch position label")
 
 
+class NextSentenceHeadConfig(HeadConfig):
+    """Two scores a sequence: whether its second segment follows the first  (Devlin et al. 2019)."""
+
+    @property
+    def reads_pooled(self) -> bool:
+        return True
+
+    def build(self, d_model: int, embedding: nn.Embedding) -> LabelHead:
+        return LabelHead(d_model, 2, True, "batch label")
+
+
+class PretrainHeadConfig(HeadConfig):
+    """BERT's two heads of pre-training: token scores are what it computes, ``sentence_logits`` is a value with a name."""
+
+    tokens: TokenHeadConfig
+
+    @property
+    def tied(self) -> bool:
+        """Whether the token scores share the table of the embedding."""
+        return self.tokens.tied
+
+    @property
+    def reads_pooled(self) -> bool:
+        return True
+
+    def build(self, d_model: int, embedding: nn.Embedding) -> PretrainHead:
+        return PretrainHead(self, d_model, embedding)
+
+
+class PretrainHead(Part):
+    """batch position model and batch model → batch position vocab, with batch label on the side."""
+
+    axes = "batch position vocab"
+
+    def __init__(self, config: PretrainHeadConfig, d_model: int, embedding: nn.Embedding) -> None:
+        super().__init__()
+        self.tokens = config.tokens.build(d_model, embedding)
+        self.sentence = LabelHead(d_model, 2, True, "batch label")
+
+    def tie(self, embedding: nn.Embedding) -> None:
+        """Share the table of the embedding: vocab model."""
+        self.tokens.tie(embedding)
+
+    def forward(self, x: Tensor, pooled: Tensor | None = None) -> Tensor:
+        self.tap("sentence_logits", self.sentence(x, pooled), "batch label")
+        out: Tensor = self.tokens(x)
+        return out
+
+
 class LabelHead(Part):
-    """A linear map to labels, with dropout in front."""
+    """A linear map to labels, of each token or of the pooled vector, with dropout in front."""
 
     def __init__(self, d_model: int, n_labels: int, bias: bool, axes: str) -> None:
         super().__init__()
         self.axes = axes
+        self.reads_pooled = axes == "batch label"
         self.proj = nn.Linear(d_model, n_labels, bias=bias)
         self.dropout = Dropout()
 
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.proj(self.dropout(x))
+    def forward(self, x: Tensor, pooled: Tensor | None = None) -> Tensor:
+        states = pooled if self.reads_pooled and pooled is not None else x
+        out: Tensor = self.proj(self.dropout(states))
         return out

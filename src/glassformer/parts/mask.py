@@ -139,7 +139,7 @@ class Mask:
             conditions.append(seen if self.prefix is None else seen | (key < self.prefix[:, None, None]))
         if self.before is not None:
             conditions.append(query - key <= self.before)
-        if self.after is not None and not self.is_causal:
+        if self.after is not None and (not self.is_causal or self.prefix is not None):
             conditions.append(key - query <= self.after)
         if self.lengths_ is not None:
             conditions.append(key < self.lengths_[:, None, None])

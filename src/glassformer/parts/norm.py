@@ -10,9 +10,10 @@ from torch.nn import functional as F
 
 from glassformer.core.config import Config
 from glassformer.core.part import Part
+from glassformer.parts.mask import Places
 
 
-class NormConfig(Config):
+class NormConfig(Config, base=True):
     """What every norm has; a norm of another package derives from this."""
 
     def build(self, width: int) -> Part:
@@ -45,7 +46,7 @@ class RMSNormConfig(NormConfig):
     eps: float = 1e-6
     weight: bool = True
     offset: float = 0.0
-    cast: Literal["input", "weight"] = "input"
+    cast: Literal["input", "weight"] = "weight"
 
     def check(self) -> None:
         self.require(0 < self.eps < 1, "eps", "0 < eps < 1")
@@ -71,11 +72,16 @@ class _Norm(Part):
         """What the normalised value is multiplied by: model."""
         return self.weight if self.weight is None or not self.offset else self.weight + self.offset
 
-    def scaled(self, centred: Tensor, axes: str) -> Tensor:
+    def scaled(self, centred: Tensor, axes: str, places: Places | None) -> Tensor:
         """The written-out norm of a centred value, for a trace that reads or edits its scale."""
-        wide = centred.float()
+        wide = centred.float() if _is_low(centred) else centred
         scale = torch.rsqrt(wide.square().mean(-1) + self.eps)
-        return wide * self.tap("scale", scale, axes.rpartition(" ")[0]).unsqueeze(-1)
+        return wide * self.tap("scale", scale, axes.rpartition(" ")[0], places).unsqueeze(-1)
+
+
+def _is_low(x: Tensor) -> bool:
+    """Whether x has 16 bit or fewer, in which sums lose digits."""
+    return x.dtype.itemsize < 4
 
 
 class LayerNorm(_Norm):
@@ -84,15 +90,15 @@ class LayerNorm(_Norm):
     def __init__(self, config: LayerNormConfig, width: int) -> None:
         super().__init__(config, width, config.bias)
 
-    def forward(self, x: Tensor, axes: str = "batch position model") -> Tensor:
+    def forward(self, x: Tensor, axes: str = "batch position model", places: Places | None = None) -> Tensor:
         normed = F.layer_norm(x, (self.width,), self.gain(), self.bias, self.eps)
         if self.wants("scale"):
-            scaled = self.scaled(x - x.mean(-1, keepdim=True), axes).to(x.dtype)
+            scaled = self.scaled(x - x.mean(-1, keepdim=True), axes, places).to(x.dtype)
             if self.edits("scale"):
                 gain, bias = self.gain(), self.bias
                 normed = scaled if gain is None else scaled * gain
                 normed = normed if bias is None else normed + bias
-        return self.tap("output", normed, axes)
+        return self.tap("output", normed, axes, places)
 
 
 class RMSNorm(_Norm):
@@ -102,15 +108,17 @@ class RMSNorm(_Norm):
         super().__init__(config, width, bias=False)
         self.weight_last = config.cast == "weight"
 
-    def forward(self, x: Tensor, axes: str = "batch position model") -> Tensor:
-        gain = self.gain()
-        if self.weight_last and x.dtype != torch.float32:
+    def forward(self, x: Tensor, axes: str = "batch position model", places: Places | None = None) -> Tensor:
+        gain, is_low = self.gain(), _is_low(x)
+        if is_low and self.weight_last:
             normed = F.rms_norm(x.float(), (self.width,), None, self.eps).to(x.dtype)
             normed = normed if gain is None else normed * gain
+        elif is_low and self.weight is not None and self.offset:  # in x's own type 1 + weight would be rounded
+            normed = F.rms_norm(x.float(), (self.width,), self.weight.float() + self.offset, self.eps).to(x.dtype)
         else:
             normed = F.rms_norm(x, (self.width,), gain, self.eps)
         if self.wants("scale"):
-            scaled = self.scaled(x, axes).to(x.dtype)
+            scaled = self.scaled(x, axes, places).to(x.dtype)
             if self.edits("scale"):
                 normed = scaled if gain is None else scaled * gain
-        return self.tap("output", normed, axes)
+        return self.tap("output", normed, axes, places)

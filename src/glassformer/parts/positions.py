@@ -19,7 +19,7 @@ from glassformer.core.config import Config
 from glassformer.core.part import Part
 
 
-class EmbeddingPositionsConfig(Config):
+class EmbeddingPositionsConfig(Config, base=True):
     """Positions that are added to the embedding."""
 
     def build(self, width: int) -> Part:
@@ -85,7 +85,7 @@ class Sinusoidal(Part):
         return torch.stack(pair, -1).flatten(-2) if self.config.layout == "interleaved" else torch.cat(pair, -1)
 
 
-class ScorePositionsConfig(Config):
+class ScorePositionsConfig(Config, base=True):
     """Positions that are added to the scores."""
 
     def build(self, n_heads: int) -> Part:

@@ -18,7 +18,7 @@ from glassformer.core.config import Config
 from glassformer.core.part import Part
 
 
-class RotationConfig(Config):
+class RotationConfig(Config, base=True):
     """Positions that turn queries and keys."""
 
     def build(self, head_dim: int) -> Part:
@@ -26,7 +26,7 @@ class RotationConfig(Config):
         raise AssertionError(f"{type(self).__name__} lacks build")
 
 
-class ScalingConfig(Config):
+class ScalingConfig(Config, base=True):
     """How frequencies are stretched for rows longer than the model was first trained on."""
 
     def frequencies(self, theta: float, dim: int, lengths: Tensor) -> Tensor:

@@ -37,6 +37,13 @@ class Rows:
         return self.positions.argmax(-1)
 
 
+class Frame:
+    """Where the tokens of a forward stand, for taps on values with a position axis: int64, batch|1 position."""
+
+    def __init__(self, positions: Tensor | None = None) -> None:
+        self.positions = positions
+
+
 def rows_of(
     shape: tuple[int, int],
     device: torch.device,
@@ -93,8 +100,12 @@ def _checked(valid: Tensor, shape: tuple[int, int]) -> Tensor:
 
 
 def _padded(valid: Tensor) -> Rows:
-    if valid.device.type == "cpu" and bool(valid.all()):
-        return plain_rows(0, valid.shape[1], valid.device)
+    if valid.device.type == "cpu":
+        if bool(valid.all()):
+            return plain_rows(0, valid.shape[1], valid.device)
+        starts = valid[:, 1:] & ~valid[:, :-1]
+        if bool((starts.sum(-1) + valid[:, 0] > 1).any()):
+            raise DataError("valid", got="padding between real tokens", expected="padding at the ends of a row")
     return Rows(positions_of(valid), valid.sum(-1), valid=valid)
 
 

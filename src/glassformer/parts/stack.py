@@ -16,7 +16,7 @@ from glassformer.parts.cache import Cache, Step
 from glassformer.parts.mask import Mask, Places
 from glassformer.parts.norm import NormConfig
 from glassformer.parts.positions import ScorePositionsConfig
-from glassformer.parts.rows import Rows
+from glassformer.parts.rows import Frame, Rows
 
 
 class StackConfig(Config):
@@ -41,12 +41,6 @@ class StackConfig(Config):
 
     def build(self, d_model: int) -> Stack:
         return Stack(self, d_model)
-
-
-class Frame:
-    """Where the tokens of a forward stand, for taps on values with a position axis: int64, batch|1 position."""
-
-    positions: Tensor | None = None
 
 
 class Stack(Part):

@@ -1,0 +1,32 @@
+"""Published families, one file a group of ``model_type``s: how a config.json and its tensor names map onto a description.
+
+A family module holds
+
+    MODEL_TYPES     the ``model_type``s it reads, the one it writes first
+    ARCHITECTURES   class name in ``architectures`` → what its head is, the default first
+    PREFIX          of the backbone's tensors where a head stands behind it
+    JUNK            patterns of tensors that are computed, not learned
+    TIED_COPIES     tensors that may stand beside the one they share → that one
+    to_config(keys, head) → TransformerConfig        from_config(config) → keys          rules(config) → list of Rule
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+from glassformer.core.discovery import load_all
+from glassformer.core.errors import CheckpointError, near
+
+
+def families() -> tuple[ModuleType, ...]:
+    """Every family, of this package and of installed extensions."""
+    return load_all("families")
+
+
+def family_of(model_type: object, path: str) -> ModuleType:
+    """The family that reads a ``model_type``; an unknown one is an error that lists the nearest known."""
+    table = {name: family for family in families() for name in family.MODEL_TYPES}
+    if not isinstance(model_type, str) or model_type not in table:
+        expected = f"one of {near(str(model_type), table)}"
+        raise CheckpointError("unknown model_type", at=path, got=repr(model_type), expected=expected)
+    return table[model_type]
