@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+import time
 
 import pytest
 import torch
@@ -85,3 +86,9 @@ def test_this_machine_has_cores_and_memory():
     assert machine.cores() >= 1
     if sys.platform != "win32":
         assert machine.memory() > 2**28
+
+
+def test_the_faster_number_of_threads_is_chosen() -> None:
+    waits = {1: 0.02, machine.cores(): 0.001}
+    chosen = machine.best_thread_count(lambda: time.sleep(waits[torch.get_num_threads()]), seconds=0.01)
+    assert chosen == machine.cores()

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from glassformer.core.errors import UnsupportedError
-from glassformer.inside.lens import bits_of, logit_lens, masked_bits, read_out, says_tokens
+from glassformer.core.errors import DataError, UnsupportedError
+from glassformer.inside.lens import bits_of, guesses_of, logit_lens, masked_bits, read_out, says_tokens
 from glassformer.parts.head import ClassifyHeadConfig, PoolerConfig
 from glassformer.parts.norm import LayerNormConfig
 from tests.inside import tiny
@@ -52,7 +52,7 @@ def test_guesses_are_the_largest_probabilities_in_order():
     model = tiny.decoder()
     hidden, logits = run(model, "decoder.blocks.2.output")
     expected = torch.tensor([*TOKENS[0, 1:].tolist(), -1])
-    lens = logit_lens(model, [hidden, hidden / 2], expected, top=4)
+    lens = guesses_of(model, [hidden, hidden / 2], expected, top=4)
     shares = logits[0].softmax(-1)
     assert lens.tokens.shape == lens.probabilities.shape == (2, 7, 4)
     assert torch.equal(lens.probabilities[0], shares.sort(descending=True).values[:, :4])
@@ -63,7 +63,7 @@ def test_guesses_are_the_largest_probabilities_in_order():
 
 def test_a_small_vocabulary_gives_as_many_guesses_as_it_has_tokens():
     model = tiny.build(decoder=tiny.stack(1, LayerNormConfig()), head=tiny.TokenHeadConfig(), vocab_size=3)
-    lens = logit_lens(model, [torch.randn(1, 2, tiny.D_MODEL)], torch.tensor([0, 2]), top=5)
+    lens = guesses_of(model, [torch.randn(1, 2, tiny.D_MODEL)], torch.tensor([0, 2]), top=5)
     assert lens.tokens.sort().values.tolist() == [[[0, 1, 2]] * 2]
 
 
@@ -95,3 +95,21 @@ def test_without_a_head_over_the_vocabulary_there_is_no_lens():
         assert not says_tokens(model)
         with pytest.raises(UnsupportedError, match="a lens needs a head over the vocabulary"):
             read_out(model, torch.zeros(1, 2, tiny.D_MODEL))
+
+
+def test_the_logit_lens_of_a_decoder_ends_at_its_own_logits() -> None:
+    model = tiny.decoder()
+    tokens = torch.tensor([[3, 1, 2, 5]])
+    lens = logit_lens(model, tokens, top=4)
+    with torch.no_grad():
+        best = model(tokens)[0].topk(4, dim=-1).indices
+    assert torch.equal(lens.tokens[-1], best)
+    assert lens.top(2).tokens.shape == (*lens.tokens.shape[:2], 2)
+    assert lens.actual[:, -1].isnan().all() and not lens.actual[:, :-1].isnan().any()
+
+
+def test_the_logit_lens_reads_one_row_of_a_decoder() -> None:
+    with pytest.raises(DataError, match=r"one row.*2, 4"):
+        logit_lens(tiny.decoder(), torch.ones(2, 4, dtype=torch.int64))
+    with pytest.raises(UnsupportedError, match="decoder alone"):
+        logit_lens(tiny.encoder(), torch.ones(1, 4, dtype=torch.int64))

@@ -6,7 +6,25 @@
 from __future__ import annotations
 
 WORDS = frozenset(
-    "batch position query key head kv_head head_dim model hidden vocab expert layer patch frame channel state label".split()
+    [
+        "batch",
+        "position",
+        "query",
+        "key",
+        "head",
+        "kv_head",
+        "head_dim",
+        "model",
+        "hidden",
+        "vocab",
+        "expert",
+        "layer",
+        "patch",
+        "frame",
+        "channel",
+        "state",
+        "label",
+    ]
 )
 
 #: Words that count tokens along a sequence; their indices are positions of the row, not places in a padded tensor.

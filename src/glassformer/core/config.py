@@ -62,14 +62,14 @@ class Config:
     def require(self, ok: bool, field: str, expected: str) -> None:
         """Raise a ``ConfigError`` about ``field`` unless ``ok``."""
         if not ok:
-            raise ConfigError(
-                "cannot be built", at=f"{type(self).__name__}.{field}", got=getattr(self, field), expected=expected
-            )
+            value = getattr(self, field)
+            got = type(value).__name__ if isinstance(value, Config) else reprlib.repr(value)
+            raise ConfigError("cannot be built", at=f"{type(self).__name__}.{field}", got=got, expected=expected)
 
     def replace(self, **changes: Any) -> Self:
         """The same description with some fields changed; an unknown field is an error."""
         _refuse_unknown(type(self), changes, type(self).__name__)
-        return dataclasses.replace(self, **changes)
+        return dataclasses.replace(self, **changes)  # type: ignore[type-var]  # every subclass is a dataclass
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values; fields at their defaults are left out, runs of equal items become repeat/of."""
@@ -113,7 +113,12 @@ def read_json(path: str | Path, *, max_bytes: int = 64 << 20) -> Any:
         if not file.is_file():
             raise ConfigError("no such file" if not file.exists() else "not a plain file", at=file)
         if file.stat().st_size > max_bytes:
-            raise ConfigError("too large for JSON of this kind", at=file, got=f"{file.stat().st_size} bytes", expected=f"at most {max_bytes}")
+            raise ConfigError(
+                "too large for JSON of this kind",
+                at=file,
+                got=f"{file.stat().st_size} bytes",
+                expected=f"at most {max_bytes}",
+            )
         return json.loads(file.read_text(encoding="utf-8"), object_pairs_hook=_unique, parse_constant=_refuse_constant)
     except json.JSONDecodeError as error:
         raise ConfigError(f"not JSON: {error.msg}", at=f"{file}, line {error.lineno}") from error
@@ -139,10 +144,16 @@ def _refuse_constant(text: str) -> float:
     raise ConfigError(f"not a number in JSON: {text}")
 
 
-@cache
 def _fields(cls: type[Config]) -> dict[str, Any]:
+    """Name → type of every field."""
+    key: Any = cls  # a checker takes the hash of instances for that of the class
+    return _hints(key)
+
+
+@cache
+def _hints(cls: type[Config]) -> dict[str, Any]:
     hints = typing.get_type_hints(cls)
-    return {field.name: hints[field.name] for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    return {field.name: hints[field.name] for field in dataclasses.fields(cls)}  # type: ignore[arg-type]  # every subclass is a dataclass
 
 
 def _adapted(value: Any, kind: Any) -> Any:
@@ -181,7 +192,9 @@ def _fits(value: Any, kind: Any) -> bool:
 def _say(kind: Any) -> str:
     if typing.get_origin(kind) is typing.Literal:
         return "one of " + ", ".join(map(repr, typing.get_args(kind)))
-    return kind.__name__ if isinstance(kind, type) and not typing.get_args(kind) else str(kind).replace("glassformer.", "")
+    return (
+        kind.__name__ if isinstance(kind, type) and not typing.get_args(kind) else str(kind).replace("glassformer.", "")
+    )
 
 
 def _refuse_unknown(cls: type[Config], given: Mapping[str, Any], path: str) -> None:
@@ -223,7 +236,7 @@ def _unpack(data: Any, path: str, depth: int) -> Any:
     fields = {name: _unpack(value, f"{path}.{name}", depth + 1) for name, value in given.items()}
     missing = [
         field.name
-        for field in dataclasses.fields(cls)  # type: ignore[arg-type]
+        for field in dataclasses.fields(cls)  # type: ignore[arg-type]  # every subclass is a dataclass
         if field.name not in fields and field.default is dataclasses.MISSING
     ]
     if missing:

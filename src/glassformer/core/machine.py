@@ -125,6 +125,15 @@ def fastest(work: Callable[[], object], seconds: float, device: str | torch.devi
     return min(times)
 
 
+def best_thread_count(work: Callable[[], object], seconds: float = 0.5) -> int:
+    """1 or all threads, whichever does ``work`` faster now: small models and busy machines do better with one."""
+    found = {}
+    for threads in sorted({1, cores()}):
+        with thread_count(threads):
+            found[threads] = fastest(work, seconds)
+    return min(found, key=lambda threads: found[threads])
+
+
 @contextmanager
 def thread_count(threads: int | None) -> Iterator[None]:
     """Let torch use so many threads for a while; None leaves it as it is."""

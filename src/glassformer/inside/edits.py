@@ -10,6 +10,7 @@ The same edits work in a forward call, in generation, in training; they never ho
 from __future__ import annotations
 
 import json
+import reprlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,7 @@ from glassformer.core.config import read_json
 from glassformer.core.errors import CheckpointError, EditError, near
 from glassformer.inside import selection, taps
 from glassformer.inside.selection import Index, Selection
+from glassformer.parts.rows import Frame
 
 #: The tap of each kind and the numbers it takes; a None must be said.
 KINDS: dict[str, tuple[type[taps.Edit], dict[str, float | None]]] = {
@@ -54,7 +56,9 @@ class EditSpec:
     axis: str = ""
 
     @classmethod
-    def of(cls, kind: str, address: str, numbers: Mapping[str, Any], said: Mapping[str, Index], axis: str = "") -> EditSpec:
+    def of(
+        cls, kind: str, address: str, numbers: Mapping[str, Any], said: Mapping[str, Index], axis: str = ""
+    ) -> EditSpec:
         """A checked edit.
 
         Raises:
@@ -97,7 +101,7 @@ def save(edits: Iterable[EditSpec], path: str | Path) -> None:
                 numbers[name] = {"tensor": f"{place}.{name}"}
             else:
                 numbers[name] = str(number.item()) if not torch.isfinite(number) else number.item()
-        said = Selection(edit.selection, selection.Frame()).to_json()
+        said = Selection(edit.selection, Frame()).to_json()
         entry = {"kind": edit.kind, "address": edit.address, "numbers": numbers, "selection": said, "axis": edit.axis}
         entries.append({name: value for name, value in entry.items() if value})
     file = Path(path)
@@ -121,17 +125,19 @@ def load(path: str | Path) -> list[EditSpec]:
 
 
 def _heard(entry: Any, tensors: Mapping[str, Tensor], at: str) -> EditSpec:
-    if not isinstance(entry, dict) or not {"kind", "address"} <= set(entry) <= {"kind", "address", "numbers", "selection", "axis"}:
+    fields = {"kind", "address", "numbers", "selection", "axis"}
+    if not isinstance(entry, dict) or not {"kind", "address"} <= set(entry) <= fields:
         raise EditError("an edit", at=at, expected="kind, address and optionally numbers, selection, axis")
-    numbers = {}
-    for name, number in entry.get("numbers", {}).items():
-        if isinstance(number, dict):
-            if number.get("tensor") not in tensors:
-                raise EditError(f"no tensor {number.get('tensor')!r} beside the edits", at=at)
-            number = tensors[number["tensor"]]
-        numbers[name] = float(number) if isinstance(number, str) else number
-    said = selection.from_json(entry.get("selection", {}))
-    return EditSpec.of(str(entry["kind"]), str(entry["address"]), numbers, said, str(entry.get("axis", "")))
+    given = entry.get("numbers", {})
+    if not isinstance(given, dict):
+        raise EditError("the numbers of an edit", at=at, got=reprlib.repr(given), expected="an object")
+    try:
+        numbers = {name: _number(number, tensors) for name, number in given.items()}
+        said = selection.from_json(entry.get("selection", {}))
+        return EditSpec.of(str(entry["kind"]), str(entry["address"]), numbers, said, str(entry.get("axis", "")))
+    except EditError as error:
+        where = at if error.at is None else f"{at}: {error.at}"
+        raise EditError(error.what, at=where, got=error.got, expected=error.expected, do=error.do) from error
 
 
 def _tensors(file: Path) -> dict[str, Tensor]:
@@ -147,5 +153,19 @@ def _tensors(file: Path) -> dict[str, Tensor]:
         raise CheckpointError("not a safetensors file", at=file, got=error) from error
 
 
+def _number(number: Any, tensors: Mapping[str, Tensor]) -> Tensor | float:
+    """A number of a file: one that JSON has, an infinite one as a word, or the name of a tensor."""
+    if isinstance(number, dict) and set(number) == {"tensor"}:
+        if number["tensor"] not in tensors:
+            raise EditError(f"no tensor {number['tensor']!r} beside the edits")
+        return tensors[number["tensor"]]
+    if number in ("inf", "-inf", "nan") or type(number) in (int, float):
+        return float(number) if isinstance(number, str) else number
+    raise EditError("a number of an edit", got=reprlib.repr(number), expected='a number or {"tensor": name}')
+
+
 def _tensor(number: Any) -> Tensor:
-    return number if isinstance(number, Tensor) else torch.as_tensor(number)
+    try:
+        return number if isinstance(number, Tensor) else torch.as_tensor(number)
+    except (TypeError, ValueError, RuntimeError) as error:  # torch's ways to say that these are no numbers
+        raise EditError("a number of an edit", got=reprlib.repr(number), expected="a number or a tensor") from error

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from glassformer.core.errors import UnsupportedError
+from glassformer.core.errors import DataError, UnsupportedError
+from glassformer.data.batch import Batch
 from glassformer.models.transformer import Transformer
 
 
@@ -24,6 +25,10 @@ class Lens:
     tokens: Tensor
     probabilities: Tensor
     actual: Tensor
+
+    def top(self, ranks: int) -> Lens:
+        """The same for the best few ranks only."""
+        return replace(self, tokens=self.tokens[..., :ranks], probabilities=self.probabilities[..., :ranks])
 
 
 def says_tokens(model: Transformer) -> bool:
@@ -57,7 +62,28 @@ def read_out(model: Transformer, hidden: Tensor) -> Tensor:
     return logits
 
 
-def logit_lens(model: Transformer, values: Sequence[Tensor], expected: Tensor, *, top: int = 5) -> Lens:
+def logit_lens(model: Transformer, tokens: Tensor | Batch, *, top: int = 10) -> Lens:
+    """What each layer of a decoder would have said next at each token of one row.
+
+    Raises:
+        DataError: more than one row.
+        UnsupportedError: the model has no head over its vocabulary, or an encoder.
+    """
+    ids = tokens.tokens if isinstance(tokens, Batch) else tokens
+    if ids.ndim != 2 or ids.shape[0] != 1:
+        raise DataError("a lens reads one row", got=tuple(ids.shape), expected="1 position")
+    if model.decoder is None or model.encoder is not None:
+        raise UnsupportedError("this lens is for a decoder alone", do="read the values and use read_out")
+    addresses = residual_addresses(model)
+    with model.trace() as trace, torch.no_grad():
+        for address in addresses:
+            trace.read(address)
+        model(ids)
+    expected = torch.cat((ids[0, 1:], ids.new_full((1,), -1)))
+    return guesses_of(model, [trace[address] for address in addresses], expected, top=top)
+
+
+def guesses_of(model: Transformer, values: Sequence[Tensor], expected: Tensor, *, top: int = 5) -> Lens:
     """Guesses of several residual values, batch position model with one row each.
 
     expected: int64, position, the tokens that were really there, -1 where there is none.

@@ -56,10 +56,12 @@ def probing(model: Transformer) -> Iterator[dict[str, tuple[str, tuple[int, ...]
             part.__dict__.pop("taps", None)
 
 
-class _Probe(dict):  # type: ignore[type-arg]
+class _Probe(dict):
     """A tap table that has every name."""
 
-    def __init__(self, path: str, found: dict[str, tuple[str, tuple[int, ...]]], sizes: dict[tuple[str, str], int]) -> None:
+    def __init__(
+        self, path: str, found: dict[str, tuple[str, tuple[int, ...]]], sizes: dict[tuple[str, str], int]
+    ) -> None:
         super().__init__()
         self.path, self.found, self.sizes = path, found, sizes
 
@@ -102,7 +104,11 @@ class _Recorder:
         if word == "state":
             return self.probe.path
         if word in axis_words.SEQUENCE:
-            return "encoder" if "cross_attention" in self.probe.path and word == "key" else self.probe.path.partition(".")[0]
+            return (
+                "encoder"
+                if "cross_attention" in self.probe.path and word == "key"
+                else self.probe.path.partition(".")[0]
+            )
         return ""
 
 

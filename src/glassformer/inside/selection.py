@@ -1,4 +1,4 @@
-"""Which part of a value a read or an edit is about: ``head=3``, ``query=-1``, ``position=slice(2, None)``, ``batch=[0, 2]``.
+"""Which part of a value a read or an edit is about: ``head=3``, ``query=-1``, ``position=slice(2, None)``.
 
 Indices on sequence axes are positions of the row, the same with padding on either side and through a cache; negative
 ones count from the row's newest token. All numbers are tensors: another head or position is another input of the same
@@ -36,7 +36,9 @@ class Selection:
         self.found: dict[str, Tensor] = {}
         for axis, index in wanted.items():
             if axis not in axis_words.WORDS:
-                raise EditError("no such axis", got=repr(axis), expected=f"one of {', '.join(sorted(axis_words.WORDS))}")
+                raise EditError(
+                    "no such axis", got=repr(axis), expected=f"one of {', '.join(sorted(axis_words.WORDS))}"
+                )
             if isinstance(index, slice):
                 self.bounds[axis] = _bounds(axis, index)
             else:
@@ -73,28 +75,49 @@ class Selection:
         raise EditError("the value has no such axis", got=repr(axis), expected=f"one of {', '.join(words)}")
 
     def _hit(self, axis: str, value: Tensor, words: list[str], places: Places | None) -> Tensor:
-        dimension = self._dimension(axis, words)
-        if words[dimension] in axis_words.SEQUENCE:
-            positions = self.positions(words[dimension], words, places)
-            count = self.count(words[dimension], words, places)
-        else:
-            positions = torch.arange(value.shape[dimension], device=value.device)[None]
-            count = torch.full((1, 1), value.shape[dimension], device=value.device)
+        positions, count = self._numbered(self._dimension(axis, words), value, words, places)
         hit, found = self._match(axis, positions, count)
         self.found[axis] = self.found[axis].to(found.device) | found
         return hit
 
+    def _numbered(
+        self, dimension: int, value: Tensor, words: list[str], places: Places | None
+    ) -> tuple[Tensor, Tensor]:
+        """The indices of a dimension's entries (int64, batch|1 size) and how many a row has (int64, batch|1 1)."""
+        if words[dimension] in axis_words.SEQUENCE:
+            return self.positions(words[dimension], words, places), self.count(words[dimension], words, places)
+        size = value.shape[dimension]
+        return torch.arange(size, device=value.device)[None], torch.full((1, 1), size, device=value.device)
+
     def _match(self, axis: str, positions: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
         """Entries that are meant (bool, batch|1 size) and which wanted indices they meet."""
         if axis in self.indices:
-            wanted = self.indices[axis].to(positions.device)[None]
-            wanted = torch.where(wanted < 0, wanted + count, wanted)
-            equal = same(positions[:, :, None], wanted[:, None, :])
-            return equal.any(-1), equal.any(1).any(0)
+            equal = meets(self.indices[axis], positions, count)
+            return equal.any(1), equal.any(-1).any(0)
         bounds = self.bounds[axis].to(positions.device)
         start, stop = (torch.where(bound < 0, bound + count, bound) for bound in bounds[:2])
-        inside = (positions >= start.clamp(min=0)) & (positions < stop) & ((positions - start.clamp(min=0)) % bounds[2] == 0)
+        inside = (
+            (positions >= start.clamp(min=0)) & (positions < stop) & ((positions - start.clamp(min=0)) % bounds[2] == 0)
+        )
         return inside, inside.any()[None]
+
+    def take(self, value: Tensor, axes: str, places: Places | None) -> Tensor:
+        """The meant entries of a value, in the order in which they were said; all axes are kept.
+
+        Raises:
+            EditError: a slice that means unequal numbers of entries in the rows.
+        """
+        words = axes.split()
+        for axis in self.said:
+            dimension = self._dimension(axis, words)
+            positions, count = self._numbered(dimension, value, words, places)
+            if axis in self.indices:
+                index, self.found[axis] = stacked(self.indices[axis], positions, count)
+            else:
+                inside, self.found[axis] = self._match(axis, positions, count)
+                index = _rectangle(inside, axis)
+            value = _gathered(value, index, dimension)
+        return value
 
     def positions(self, word: str, words: list[str], places: Places | None) -> Tensor:
         """Where the entries of a sequence axis stand in their rows: int64, batch|1 size."""
@@ -120,9 +143,35 @@ class Selection:
         return {axis: _say(index) for axis, index in self.said.items()}
 
 
-def same(positions: Tensor, wanted: Tensor) -> Tensor:
-    """Where positions are the wanted ones: bool; padding, at position -1, is nothing that one can want."""
-    return (positions == wanted) & (wanted >= 0)
+def meets(indices: Tensor, positions: Tensor, count: Tensor) -> Tensor:
+    """Which entries each index (int64, index) means: bool, batch|1 index size; padding, at -1, is never meant."""
+    wanted = indices.to(positions.device)[None]
+    wanted = torch.where(wanted < 0, wanted + count, wanted)[:, :, None]
+    return (positions[:, None, :] == wanted) & (wanted >= 0)
+
+
+def stacked(indices: Tensor, positions: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
+    """Where each index stands in each row (int64, batch|1 index) and which are in every row (bool, index)."""
+    equal = meets(indices, positions, count)
+    return equal.long().argmax(-1), equal.any(-1).all(0)
+
+
+def _rectangle(inside: Tensor, axis: str) -> Tensor:
+    """The places that are meant (bool, batch|1 size) as int64, batch|1 place; rows must agree on how many."""
+    counts = inside.sum(-1)
+    if not bool((counts == counts[0]).all()):
+        raise EditError("rows have unequal numbers of the selected positions", at=axis, got=counts.tolist())
+    return inside.nonzero()[:, 1].reshape(inside.shape[0], -1)
+
+
+def _gathered(value: Tensor, index: Tensor, dimension: int) -> Tensor:
+    """Entries of one dimension by place: int64, batch|1 place."""
+    if index.shape[0] == 1:
+        return value.index_select(dimension, index[0])
+    shape = [1] * value.ndim
+    shape[0], shape[dimension] = index.shape
+    index = index.reshape(shape).expand(*(index.shape[1] if d == dimension else n for d, n in enumerate(value.shape)))
+    return value.gather(dimension, index)
 
 
 def from_json(data: Any) -> dict[str, Index]:
@@ -147,14 +196,19 @@ def _hear(axis: str, index: Any) -> Index:
         if all(bound is None or type(bound) is int for bound in index.values()):
             return slice(index["start"], index["stop"], index["step"])
     elif type(index) is int or (isinstance(index, list) and index and all(type(one) is int for one in index)):
-        return index  # type: ignore[no-any-return]
-    raise EditError("a selection", at=axis, got=reprlib.repr(index), expected="a number, a list of numbers or start/stop/step")
+        return index
+    raise EditError(
+        "a selection", at=axis, got=reprlib.repr(index), expected="a number, a list of numbers or start/stop/step"
+    )
 
 
 def _indices(axis: str, index: Any) -> Tensor:
-    tensor = torch.as_tensor(index)
+    try:
+        tensor = torch.as_tensor(index)
+    except (TypeError, ValueError, RuntimeError) as error:  # torch's ways to say that these are no numbers
+        raise EditError("a selection", at=axis, got=reprlib.repr(index), expected="whole numbers or a slice") from error
     if tensor.dtype.is_floating_point or tensor.dtype is torch.bool or tensor.ndim > 1 or not tensor.numel():
-        raise EditError("a selection", at=axis, got=repr(index), expected="whole numbers or a slice")
+        raise EditError("a selection", at=axis, got=reprlib.repr(index), expected="whole numbers or a slice")
     return tensor.reshape(-1).long()
 
 

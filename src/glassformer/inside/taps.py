@@ -13,8 +13,9 @@ from torch import Tensor
 
 from glassformer.core.axes import SEQUENCE
 from glassformer.core.errors import EditError
-from glassformer.inside.selection import Selection
+from glassformer.inside.selection import Selection, stacked
 from glassformer.parts.mask import Places
+from glassformer.parts.rows import Frame
 
 
 class Tapped:
@@ -32,6 +33,10 @@ class Tapped:
     def each(self) -> Iterator[Tapped]:
         """Itself."""
         yield self
+
+    def missed(self) -> list[str]:
+        """Indices that no forward met."""
+        return self.selection.missed()
 
 
 class Chain(Tapped):
@@ -59,65 +64,43 @@ class Read(Tapped):
         self.value: Tensor | None = None
         self.axes = ""
         self.places: Places | None = None
-        self.positions = selection.frame.positions
-        self.partial = False
+        self.positions: Tensor | None = None
+        self.asked: tuple[str, ...] = ()  # axes of which the value that comes next is only the selected part
+        self.taken: tuple[str, ...] = ()  # axes of which the value that is held is only the selected part
 
     def __call__(self, value: Tensor, axes: str, places: Places | None = None) -> Tensor:
         self.value, self.axes, self.places, self.fired = value, axes, places, True
         self.positions = self.selection.frame.positions
+        self.taken, self.asked = self.asked, ()
         return value
 
     def heads(self, n_heads: int) -> Tensor | None:
         """The selected heads, for a value that is computed on demand: int64, head."""
-        indices = self.selection.indices.get("head")
-        if indices is None:
+        if "head" not in self.selection.indices:
             return None
-        self.partial = True
-        return torch.where(indices < 0, indices + n_heads, indices).clamp(0, n_heads - 1)
+        indices = self.selection.indices["head"]
+        heads = torch.where(indices < 0, indices + n_heads, indices)
+        self.selection.found["head"] = (heads >= 0) & (heads < n_heads)
+        self.asked = (*self.asked, "head")
+        return heads.clamp(0, n_heads - 1)
 
     def rows(self, places: Places) -> Tensor | None:
         """Where the selected queries stand in the tensor: int64, batch row."""
-        indices = self.selection.indices.get("query")
-        if indices is None:
+        if "query" not in self.selection.indices:
             return None
-        self.partial = True
-        positions = places.query
-        count = positions.amax(-1, keepdim=True) + 1
-        wanted = indices.to(positions.device)[None]
-        equal = positions[:, None, :] == torch.where(wanted < 0, wanted + count, wanted)[:, :, None]
-        self.selection.found["query"] = equal.any(-1).all(0)  # every row must have it: its values are stacked
-        return equal.long().argmax(-1)
+        count = places.query.amax(-1, keepdim=True) + 1
+        index, self.selection.found["query"] = stacked(self.selection.indices["query"], places.query, count)
+        self.asked = (*self.asked, "query")
+        return index
 
     def result(self) -> Tensor:
-        """The selected part of the value, its axes kept; a row that lacks a selected position is an error."""
-        value, words = self.value, self.axes.split()
-        assert value is not None
-        done = [axis for axis in ("head", "query") if self.partial and axis in self.selection.indices]
-        wanted = {axis: index for axis, index in self.selection.said.items() if axis not in done}
-        if "head" in done:
-            self.selection.found["head"] = self.selection.indices["head"] < FAR_HEAD
-        selection = Selection(wanted, self.selection.frame)
-        selection.frame.positions = self.positions
-        for dimension, hit in selection.hits(value, self.axes, self.places).items():
-            value = _kept(value, hit, dimension, words[dimension])
+        """The selected part of the value, its axes kept; ``missed`` then says which indices some row lacks."""
+        assert self.value is not None
+        wanted = {axis: index for axis, index in self.selection.said.items() if axis not in self.taken}
+        selection = Selection(wanted, Frame(self.positions))
+        value = selection.take(self.value, self.axes, self.places)
+        self.selection.found.update(selection.found)
         return value
-
-
-FAR_HEAD = 1 << 30
-
-
-def _kept(value: Tensor, hit: Tensor, dimension: int, word: str) -> Tensor:
-    """The entries of one dimension that are meant (bool, batch|1 size); rows must agree on how many."""
-    if hit.shape[0] == 1 or bool((hit == hit[:1]).all()):
-        return value.index_select(dimension, hit[0].nonzero()[:, 0])
-    counts = hit.sum(-1)
-    if not bool((counts == counts[0]).all()):
-        raise EditError("rows have unequal numbers of the selected positions", got=f"{counts.tolist()} on {word}")
-    index = hit.nonzero()[:, 1].reshape(hit.shape[0], -1)
-    shape = [1] * value.ndim
-    shape[0], shape[dimension] = index.shape
-    index = index.reshape(shape).expand(*(index.shape[1] if d == dimension else n for d, n in enumerate(value.shape)))
-    return value.gather(dimension, index)
 
 
 class Edit(Tapped):
@@ -143,9 +126,13 @@ class Edit(Tapped):
         """A number of this edit, of the value's type, that broadcasts to it."""
         number = self.numbers[name].to(device=value.device, dtype=value.dtype)
         sizes = value.shape[value.ndim - number.ndim :]
-        if number.ndim > value.ndim or any(mine not in (1, size) for mine, size in zip(number.shape, sizes, strict=True)):
+        if number.ndim > value.ndim or any(
+            mine not in (1, size) for mine, size in zip(number.shape, sizes, strict=True)
+        ):
             got, expected = tuple(number.shape), f"a shape that broadcasts to {tuple(value.shape)}"
-            raise EditError(f"{type(self).__name__.lower()}: the {name} does not fit the value", got=got, expected=expected)
+            raise EditError(
+                f"{type(self).__name__.lower()}: the {name} does not fit the value", got=got, expected=expected
+            )
         return number
 
 
@@ -182,8 +169,10 @@ class Mean(Edit):
 
     def change(self, value: Tensor, mask: Tensor | None, axes: str, places: Places | None) -> Tensor:
         words = axes.split()
-        over = [d for d, word in enumerate(words) if word == "batch" or word in SEQUENCE and word != "key"]
-        weights = torch.ones((1,) * value.ndim, dtype=value.dtype, device=value.device).expand(
+        sequence = [word for word in words if word in SEQUENCE][:1]  # of a pattern the queries, not the keys they see
+        over = [d for d, word in enumerate(words) if word in ("batch", *sequence)]
+        wide = torch.promote_types(value.dtype, torch.float32)
+        weights = torch.ones((1,) * value.ndim, dtype=wide, device=value.device).expand(
             *(size if d in over else 1 for d, size in enumerate(value.shape))
         )
         for dimension in over[1:]:
@@ -191,7 +180,8 @@ class Mean(Edit):
             shape = [1] * value.ndim
             shape[0], shape[dimension] = real.shape
             weights = weights * real.reshape(shape)
-        return ((value * weights).sum(over, keepdim=True) / weights.sum(over, keepdim=True)).expand_as(value)
+        mean = (value * weights).sum(over, keepdim=True) / weights.sum(over, keepdim=True)
+        return mean.to(value.dtype).expand_as(value)
 
 
 class Project(Edit):
@@ -216,16 +206,21 @@ class Swap(Edit):
 
     def __init__(self, selection: Selection, numbers: dict[str, Tensor], axis: str) -> None:
         super().__init__(selection, numbers)
-        self.pair = {axis: Selection({axis: numbers["first"]}, selection.frame)}
-        self.other = {axis: Selection({axis: numbers["second"]}, selection.frame)}
+        self.one = Selection({axis: int(numbers["first"])}, selection.frame)
+        self.two = Selection({axis: int(numbers["second"])}, selection.frame)
+
+    def missed(self) -> list[str]:
+        """Indices that no forward met, those of the pair too."""
+        return self.selection.missed() + self.one.missed() + self.two.missed()
 
     def change(self, value: Tensor, mask: Tensor | None, axes: str, places: Places | None) -> Tensor:
-        (axis, one), (_, two) = *self.pair.items(), *self.other.items()
-        ((dimension, first),) = one.hits(value, axes, places).items()
-        ((_, second),) = two.hits(value, axes, places).items()
-        first, second = (hit.long().argmax(-1, keepdim=True) for hit in (first, second))
+        ((dimension, one),) = self.one.hits(value, axes, places).items()
+        ((_, two),) = self.two.hits(value, axes, places).items()
+        both = one.any(-1, keepdim=True) & two.any(-1, keepdim=True)  # a row that lacks one of them stays as it is
+        first, second = (hit.long().argmax(-1, keepdim=True) for hit in (one, two))
         place = torch.arange(value.shape[dimension], device=value.device)[None]
         index = torch.where(place == first, second, torch.where(place == second, first, place))
+        index = torch.where(both, index, place)
         shape = [1] * value.ndim
         shape[0], shape[dimension] = (1 if dimension == 0 else index.shape[0]), value.shape[dimension]
         return value.gather(dimension, index.reshape(shape).expand_as(value))
@@ -276,7 +271,10 @@ class Temper(Edit):
 
     def change(self, value: Tensor, mask: Tensor | None, axes: str, places: Places | None) -> Tensor:
         top = value.amax(-1, keepdim=True).clamp(min=1e-30)
-        powered = (value / top).pow(1 / self.number("temperature", value))
+        seen = value > 0  # a power below 1 has no gradient at 0
+        powered = torch.where(
+            seen, (torch.where(seen, value, top) / top).pow(1 / self.number("temperature", value)), 0.0
+        )
         return powered / powered.sum(-1, keepdim=True).clamp(min=1e-30)
 
 
@@ -307,16 +305,14 @@ class Skip(Edit):
 class Gradient(Edit):
     """Adds a zero that requires grad: its gradient is the gradient at the value."""
 
-    def __init__(self, selection: Selection) -> None:
+    def __init__(self, selection: Selection, delta: Tensor | None = None) -> None:
         super().__init__(selection, {})
-        self.delta: Tensor | None = None
+        self.delta = delta
 
     def change(self, value: Tensor, mask: Tensor | None, axes: str, places: Places | None) -> Tensor:
-        if self.delta is None or self.delta.shape != value.shape:
-            if torch.compiler.is_compiling():
-                raise EditError("the gradient of a compiled block needs its shape first", do="call the model once in eager")
+        if self.delta is None or (self.delta.shape != value.shape and not torch.compiler.is_compiling()):
             self.delta = torch.zeros_like(value, requires_grad=True)
-        return value + self.delta
+        return value + self.delta.view_as(value)
 
 
 class Call(Edit):
@@ -330,5 +326,7 @@ class Call(Edit):
         changed = self.function(value)
         if not isinstance(changed, Tensor) or changed.shape != value.shape:
             got = tuple(changed.shape) if isinstance(changed, Tensor) else type(changed).__name__
-            raise EditError("call: the function must return a value of the same shape", got=got, expected=tuple(value.shape))
+            raise EditError(
+                "call: the function must return a value of the same shape", got=got, expected=tuple(value.shape)
+            )
         return changed

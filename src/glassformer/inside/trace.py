@@ -11,7 +11,7 @@ Everything is undone when the block ends. What was asked for and did not happen 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -25,7 +25,10 @@ from glassformer.inside.edits import EditSpec
 from glassformer.inside.names import resolve
 from glassformer.inside.selection import Index, Selection
 from glassformer.models.transformer import Transformer
-from glassformer.parts.stack import Frame, Stack
+from glassformer.parts.block import ADDED, Block, ParallelBlock
+from glassformer.parts.embedding import Embedding
+from glassformer.parts.rows import Frame
+from glassformer.parts.stack import Stack
 
 _ABSENT = object()
 
@@ -38,19 +41,24 @@ class Trace:
         self.edits: list[EditSpec] = []
         self.reads: dict[str, taps.Read] = {}
         self.deltas: dict[str, taps.Gradient] = {}
+        self._shapes: dict[str, tuple[str, tuple[int, ...]]] = {}
         self._placed: list[tuple[str, taps.Tapped]] = []
         self._before: list[tuple[object, str, object]] = []
-        self._touched: set[int] = set()
-        self._frames = {name: Frame() for name, part in model.named_modules() if isinstance(part, Stack)}
+        self._framed = {name: part for name, part in model.named_modules() if isinstance(part, Stack | Embedding)}
+        self._frames = {name: Frame() for name in self._framed}
         self._active = False
 
     def __enter__(self) -> Self:
         self._active = True
-        for name, frame in self._frames.items():
-            self._replace(self.model.get_submodule(name), "frame", frame)
+        for name, part in self._framed.items():
+            self._frames[name] = frame = part.frame or Frame()  # a trace around this one has put some there
+            frame.positions = None
+            self._replace(part, "frame", frame)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._active = False
         for owner, name, value in reversed(self._before):
             if value is _ABSENT:
@@ -78,11 +86,16 @@ class Trace:
             raise UnknownNameError(f"{found[0]!r} was not read", expected=f"one of {known}", do="ask with t.read(...)")
         if not self.reads[found[0]].fired:
             raise EditError(f"{found[0]!r} has not been computed yet", do="call the model first")
-        return self.reads[found[0]].result()
+        return self._result(found[0], self.reads[found[0]])
 
     def values(self) -> dict[str, Tensor]:
         """address → value of everything that was read."""
-        return {address: read.result() for address, read in self.reads.items() if read.fired}
+        return {address: self._result(address, read) for address, read in self.reads.items() if read.fired}
+
+    def _result(self, address: str, read: taps.Read) -> Tensor:
+        value = read.result()
+        self._check_met(address, read)
+        return value
 
     # Edits; each also stands in ``edits``, from where it can be saved.
 
@@ -143,7 +156,7 @@ class Trace:
         self._edit("temper", address, {"temperature": temperature}, selection)
 
     def skip(self, part: str, **selection: Index) -> None:
-        """A block passes its input on; an attention or a feed-forward adds nothing. ``part``: its path or its output."""
+        """A block passes its input on; an attention or feed-forward adds nothing. ``part``: its path or its output."""
         self._edit("skip", part.removesuffix(".output") + ".output", {}, selection)
 
     def call(self, address: str, function: Callable[[Tensor], Tensor], **selection: Index) -> None:
@@ -160,20 +173,32 @@ class Trace:
     # Gradients
 
     def gradient(self, address: str) -> None:
-        """Make a value, or every value a glob matches, one that ``gradients`` can differentiate by."""
+        """Make a value, or every value a glob matches, one that ``gradients`` can differentiate by.
+
+        Raises:
+            EditError: the value is computed by a compiled block and ``shape_gradients`` has not been called.
+        """
         for one in self._resolve(address):
-            self.deltas[one] = taps.Gradient(Selection({}, self._frame(one)))
+            delta = self._zeros(one)
+            if delta is None and any(True for _ in self._compiled_parts(one)):
+                do = "call t.shape_gradients with the inputs first"
+                raise EditError("the gradient of a compiled block needs its shape", at=one, do=do)
+            self.deltas[one] = taps.Gradient(Selection({}, self._frame(one)), delta)
             self._place(one, self.deltas[one])
 
     def shape_gradients(self, *inputs: Tensor, **rows: Any) -> None:
-        """Prepare the gradients of compiled blocks, whose shapes must be known first, for these inputs."""
+        """Learn the shapes of all values for these inputs; compiled blocks need them before ``gradient``."""
         from glassformer.inside.names import shapes
 
         with _eager(self.model), _untapped(self.model):
-            known = shapes(self.model, *inputs, **rows)
+            self._shapes = shapes(self.model, *inputs, **rows)
+
+    def _zeros(self, address: str) -> Tensor | None:
+        """A zero of a value's shape that requires grad, or None where the shape is not known."""
+        if address not in self._shapes:
+            return None
         weight = next(self.model.parameters())
-        for address, delta in self.deltas.items():
-            delta.delta = torch.zeros(known[address][1], dtype=weight.dtype, device=weight.device, requires_grad=True)
+        return torch.zeros(self._shapes[address][1], dtype=weight.dtype, device=weight.device, requires_grad=True)
 
     def gradients(self, of: Tensor) -> dict[str, Tensor]:
         """address → d of / d value, for a scalar ``of`` and every value that ``gradient`` named.
@@ -184,6 +209,10 @@ class Trace:
         ready = {address: tap.delta for address, tap in self.deltas.items() if tap.delta is not None and tap.fired}
         if not ready:
             raise EditError("no value to differentiate by", do="name them with t.gradient(...) before the forward")
+        if of.numel() != 1:
+            raise EditError("gradients are of a scalar", got=tuple(of.shape), do="sum or choose one entry")
+        if not of.requires_grad:
+            raise EditError("the scalar was computed without gradients", do="leave out torch.no_grad and the cache")
         found = torch.autograd.grad(of, list(ready.values()), retain_graph=True, allow_unused=True)
         for address, gradient in zip(ready, found, strict=True):
             if gradient is None:
@@ -205,13 +234,14 @@ class Trace:
             self._place(one, self._skip(one, chosen) if edit.kind == "skip" else edit.build(chosen))
 
     def _skip(self, address: str, chosen: Selection) -> taps.Edit:
-        """A block keeps its input for its output; other parts add 0."""
-        entry = address.removesuffix("output") + "input"
-        try:
-            self._resolve(entry)
-        except UnknownNameError:
+        """A block keeps its input for its output; the parts that it adds to its stream add 0."""
+        path = address.removesuffix(".output")
+        if not isinstance(self.model.get_submodule(path), Block | ParallelBlock):
+            parent, _, name = path.rpartition(".")
+            if name not in ADDED or not isinstance(self.model.get_submodule(parent), Block | ParallelBlock):
+                raise EditError("nothing that can be skipped", at=path, expected=f"a block, or its {', '.join(ADDED)}")
             return taps.Zero(chosen, {})
-        kept = taps.Keep(Selection({}, chosen.frame))
+        entry, kept = f"{path}.input", taps.Keep(Selection({}, chosen.frame))
         self._place(entry, kept)
         return taps.Skip(chosen, kept)
 
@@ -219,7 +249,7 @@ class Trace:
         return resolve(address, self.model.config)
 
     def _frame(self, address: str) -> Frame:
-        """The positions of the stack that computes a value; of the last stack for what stands behind them."""
+        """The positions of the stack or embedding that computes a value; the last stack's for what stands behind it."""
         inside = [frame for name, frame in self._frames.items() if address.startswith(f"{name}.")]
         return inside[0] if inside else list(self._frames.values())[-1]
 
@@ -230,10 +260,10 @@ class Trace:
         path, _, name = address.rpartition(".")
         part = self.model.get_submodule(path)
         assert isinstance(part, Part)
-        table = dict(part.taps or {})
+        table: dict[str, Any] = dict(part.taps or {})
         old = table.get(name)
         items = tuple(old.each()) if old is not None else ()
-        table[name] = taps.Chain((*items, tap))  # type: ignore[arg-type]  # tables hold what this module put there
+        table[name] = taps.Chain((*items, tap))
         self._replace(part, "taps", table)
         self._placed.append((address, tap))
 
@@ -244,28 +274,37 @@ class Trace:
 
     def _run_eagerly(self, address: str) -> None:
         """Take the compiled call off every module around a value."""
+        for part in self._compiled_parts(address):
+            self._replace(part, "_compiled_call_impl", None)
+
+    def _compiled_parts(self, address: str) -> Iterator[nn.Module]:
+        """The modules around a value that have a compiled call."""
         path = address.rpartition(".")[0]
         while path:
             part = self.model.get_submodule(path)
-            if part._compiled_call_impl is not None and id(part) not in self._touched:
-                self._touched.add(id(part))
-                self._replace(part, "_compiled_call_impl", None)
+            if part._compiled_call_impl is not None:
+                yield part
             path = path.rpartition(".")[0]
 
     def _check_fired(self) -> None:
         """Raise for every tap that did not happen, and for indices that no forward met."""
         for address, tap in self._placed:
             if not tap.fired:
-                why = "the forward took a path that does not compute it" if self._any_fired() else "no forward ran"
+                why = "the forward took a path that does not compute it" if self._ran() else "no forward ran"
                 raise EditError(f"{why} inside the trace", at=address, do="call the model inside the with block")
             if isinstance(tap, taps.Read):
                 tap.result()
-            missed = tap.selection.missed()
-            if missed:
-                raise EditError("the value has no such entry", at=address, got=", ".join(missed))
+            self._check_met(address, tap)
 
-    def _any_fired(self) -> bool:
-        return any(tap.fired for _, tap in self._placed)
+    def _check_met(self, address: str, tap: taps.Tapped) -> None:
+        """Raise for indices that no forward met."""
+        missed = tap.missed()
+        if missed:
+            raise EditError("the value has no such entry", at=address, got=", ".join(missed))
+
+    def _ran(self) -> bool:
+        """Whether a forward has said where its tokens stand."""
+        return any(frame.positions is not None for frame in self._frames.values())
 
 
 class _eager:
@@ -304,8 +343,9 @@ def gradient(
 ) -> dict[str, Tensor]:
     """address → d of(logits) / d value, for an address or a glob."""
     with model.trace() as trace:
+        if any(part._compiled_call_impl is not None for part in model.modules()):
+            trace.shape_gradients(tokens, **rows)
         trace.gradient(address)
-        trace.shape_gradients(tokens, **rows)
         scalar = of(model(tokens, **rows))
     found: dict[str, Tensor] = trace.gradients(scalar)
     return found

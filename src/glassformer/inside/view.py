@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from glassformer.core.errors import DataError
-from glassformer.inside.lens import bits_of, logit_lens, masked_bits, residual_addresses, says_tokens
+from glassformer.inside.lens import bits_of, guesses_of, masked_bits, residual_addresses, says_tokens
 from glassformer.inside.page import packing, render
 from glassformer.models.transformer import Transformer
 from glassformer.parts.stack import StackConfig
@@ -348,7 +348,7 @@ def _lens(
     if not addresses:
         return ()
     expected = torch.tensor(tokens if _predicts(model) == "itself" else [*tokens[1:], -1])
-    lens = logit_lens(model, [values[address] for address in addresses], expected, top=top)
+    lens = guesses_of(model, [values[address] for address in addresses], expected, top=top)
     layers = zip(addresses, lens.tokens.tolist(), lens.probabilities.tolist(), lens.actual.tolist(), strict=True)
     return tuple(
         LensLayer(

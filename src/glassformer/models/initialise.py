@@ -1,4 +1,4 @@
-"""Weights to begin with: normal(0, 0.02), with what blocks add to the residual stream scaled down  (Radford et al. 2019).
+"""Weights to begin with: normal(0, 0.02), what blocks add to the residual stream scaled down  (Radford et al. 2019).
 
 Each tensor is drawn from a generator of its own, seeded by the seed and the tensor's name, so that the start does not
 depend on the order of construction or on how a model is spread over machines.

@@ -7,6 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
+from glassformer.parts.attention import Attention
+from glassformer.parts.head import LabelHead, Pooler
+from glassformer.parts.positions import LearnedPositions
+
 if TYPE_CHECKING:
     from glassformer.models.transformer import Transformer
     from glassformer.parts.stack import Stack
@@ -48,11 +52,15 @@ def summarise(model: Transformer, context: int | None = None) -> Summary:
     FLOPs per token = 2 · (entries of every matrix the token passes)
                     + 4 · n_heads · head_dim · (keys it attends to), a layer: scores and their mix, all keys counted.
     KV bytes per token = 2 · n_kv_heads · head_dim · bytes a number, a layer.
+
+    The token of an encoder-decoder is one of the source and one of the target; what a row passes once (a pooler, a
+    classifier) is shared by its tokens.
     """
     context = context or min(model.config.max_positions or 1024, 1024)
-    tables = [part for part in model.modules() if isinstance(part, nn.Embedding)]
+    tables = [part for part in model.modules() if isinstance(part, nn.Embedding | LearnedPositions)]
     in_tables = {id(part.weight): part.weight.numel() for part in tables}
-    flops = 2 * sum(part.weight.numel() for part in model.modules() if isinstance(part, nn.Linear))
+    once = row_entries(model)
+    flops = 2 * (matrix_entries(model) - once + once // context)
     for stack in (model.encoder, model.decoder):
         flops += 0 if stack is None else attention_flops(stack, context)
     bytes_each = next(model.parameters()).element_size()
@@ -65,17 +73,41 @@ def summarise(model: Transformer, context: int | None = None) -> Summary:
     )
 
 
+def matrix_entries(part: nn.Module) -> int:
+    """The entries of every matrix in a part."""
+    return sum(linear.weight.numel() for linear in part.modules() if isinstance(linear, nn.Linear))
+
+
+def row_entries(model: Transformer) -> int:
+    """The entries of the matrices that a row passes once: those of poolers and of heads that read what they make."""
+    once = [
+        part
+        for part in model.modules()
+        if isinstance(part, Pooler) or (isinstance(part, LabelHead) and part.reads_pooled)
+    ]
+    return sum(matrix_entries(part) for part in once)
+
+
 def attention_flops(stack: Stack, context: int) -> int:
     """4 · n_heads · head_dim · keys for each layer and token; a window sees at most its own size of keys."""
     total = 0
     for block, window in zip(stack.blocks, stack.windows, strict=True):
-        keys = context if window is None else min(window, context)
-        total += 4 * block.attention.n_heads * block.attention.head_dim * keys  # type: ignore[union-attr]
+        attention = attention_of(block, "attention")
+        total += 4 * attention.n_heads * attention.head_dim * (context if window is None else min(window, context))
         if stack.crosses:
-            total += 4 * block.cross_attention.n_heads * block.cross_attention.head_dim * context  # type: ignore[union-attr]
+            cross = attention_of(block, "cross_attention")
+            total += 4 * cross.n_heads * cross.head_dim * context
     return total
 
 
 def kv_numbers(stack: Stack) -> int:
     """2 · n_kv_heads · head_dim for each layer: the numbers that a cache keeps for one token."""
-    return sum(2 * block.attention.n_kv_heads * block.attention.head_dim for block in stack.blocks)  # type: ignore[union-attr]
+    attentions = [attention_of(block, "attention") for block in stack.blocks]
+    return sum(2 * attention.n_kv_heads * attention.head_dim for attention in attentions)
+
+
+def attention_of(block: nn.Module, name: str) -> Attention:
+    """The attention of that name in a block."""
+    part = block.get_submodule(name)
+    assert isinstance(part, Attention)
+    return part

@@ -1,9 +1,9 @@
 """The Transformer: an encoder, a decoder or both, and a head. What a model lacks is absent from its description.
 
-    decoder only       tokens → embedding → decoder → head                    GPT-2, Llama
-    encoder only       tokens → embedding → encoder → head                    BERT
-    encoder-decoder    source → encoder ─ memory ─┐
-                       target → embedding → decoder → head                    T5, the translator of 2017
+decoder only       tokens → embedding → decoder → head                    GPT-2, Llama
+encoder only       tokens → embedding → encoder → head                    BERT
+encoder-decoder    source → encoder ─ memory ─┐
+                   target → embedding → decoder → head                    T5, the translator of 2017
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from glassformer.core.config import Config
-from glassformer.core.errors import ConfigError, DataError, UnsupportedError
+from glassformer.core.errors import DataError, UnsupportedError
 from glassformer.core.part import Part
 from glassformer.data.batch import Batch
 from glassformer.models.initialise import initialise
@@ -25,9 +25,9 @@ from glassformer.parts.dropout import Dropout
 from glassformer.parts.embedding import Embedding, EmbeddingConfig
 from glassformer.parts.head import HeadConfig, PoolerConfig
 from glassformer.parts.mask import Mask
-from glassformer.parts.positions import LearnedPositions
+from glassformer.parts.positions import LearnedPositions, LearnedPositionsConfig
 from glassformer.parts.rows import Rows, rows_of
-from glassformer.parts.stack import Stack, StackConfig
+from glassformer.parts.stack import StackConfig
 
 if TYPE_CHECKING:
     from glassformer.models.summary import Summary
@@ -59,6 +59,10 @@ class TransformerConfig(Config):
         crosses = self.decoder is not None and self.decoder.crosses
         self.require(both == crosses, "decoder", "cross_attention in its blocks exactly where there is an encoder")
         self.require(self.encoder is None or not self.encoder.crosses, "encoder", "blocks without cross_attention")
+        table = (self.decoder_embedding or self.embedding).positions
+        if isinstance(table, LearnedPositionsConfig):
+            reach = self.max_positions is None or self.max_positions <= table.max_positions
+            self.require(reach, "max_positions", f"at most the {table.max_positions} learned positions")
         reads_pooled = self.head is not None and self.head.reads_pooled
         self.require(not reads_pooled or self.pooler is not None, "pooler", f"one, for {type(self.head).__name__}")
 
@@ -117,18 +121,25 @@ class Transformer(Part):
         """What the head computes, for instance logits (batch position vocab); without a head the last hidden states.
 
         tokens: int64, batch position; with a ``target``, the source of an encoder-decoder · valid: bool, batch
-        position, True = a real token, padding on either side; or lengths: int, batch; or documents: int, batch position,
-        ids of packed rows · segments: int64, token types · cache: from ``model.cache``, computes without gradients.
+        position, True = a real token, padding on either side; or lengths: int, batch; or documents: int, batch
+        position, ids of packed rows · segments: int64, token types · cache: from ``model.cache``, without
+        gradients.
 
         Raises:
             DataError: a wrong shape, type or token id, or a row longer than learned positions reach.
         """
         tokens, valid, segments = _unpacked(tokens, valid, segments)
         if self.encoder is not None and self.decoder is not None:
-            target, target_valid, _ = _unpacked(target, target_valid, None)
+            target, target_valid, target_segments = _unpacked(target, target_valid, None)
+            if target_segments is not None:
+                raise DataError("segments are for the source of an encoder-decoder", do="leave those of the target out")
+            if valid is not None and source_valid is not None:
+                raise DataError("valid and source_valid say the same thing", do="give one of them")
             source_valid = valid if source_valid is None else source_valid
             with _mode(cache):
-                hidden, rows = self._pair(tokens, target, source_valid, target_valid, lengths, documents, cache)
+                hidden, rows = self._pair(
+                    tokens, target, source_valid, target_valid, lengths, documents, segments, cache
+                )
                 return self._headed(hidden, rows)
         for name, value in (("target", target), ("source_valid", source_valid), ("target_valid", target_valid)):
             if value is not None:
@@ -166,7 +177,8 @@ class Transformer(Part):
     def tie(self) -> None:
         """Share again what the description says is shared, after tensors were replaced."""
         if self.head is not None and getattr(self.config.head, "tied", False):
-            self.head.tie(self._target_embedding.tokens)
+            tie: Any = self.head.tie
+            tie(self._target_embedding.tokens)
 
     def set_dropout(self, *, residual: float = 0.0, attention: float = 0.0, embedding: float = 0.0) -> None:
         """Dropout rates for training: of what blocks and heads add, of attention patterns, of embeddings."""
@@ -196,10 +208,13 @@ class Transformer(Part):
         return self.embedding if self.decoder_embedding is None else self.decoder_embedding
 
     def _headed(self, hidden: Tensor, rows: Rows) -> Tensor:
+        if rows.documents is not None and self.config.head is not None and self.config.head.reads_pooled:
+            raise UnsupportedError("packed documents have no vector of their row", do="give each a row of its own")
         pooled = None if self.pooler is None else self.pooler(hidden, rows)
         if self.head is None:
             return hidden
-        return self.tap("logits", self.head(hidden, pooled), self.head.axes)
+        axes: Any = self.head.axes
+        return self.tap("logits", self.head(hidden, pooled), axes)
 
     def _encode(self, tokens: Tensor, rows: Rows, segments: Tensor | None, cache: Cache | None) -> Tensor:
         assert self.encoder is not None
@@ -217,6 +232,7 @@ class Transformer(Part):
         assert self.decoder is not None
         mask, step = Mask.causal() & rows.mask(), None
         if cache is not None:
+            self._check_cache(cache, rows, tokens)
             step = cache.advance(rows, tokens.shape[1])
             rows, mask = step.rows, Mask.causal()  # slots are positions: causality hides padding too
         self._check_reach(self._target_embedding, rows)
@@ -226,7 +242,7 @@ class Transformer(Part):
 
     def _pair(
         self, source: Tensor, target: Tensor | None, source_valid: Tensor | None, target_valid: Tensor | None,
-        lengths: Tensor | None, documents: Tensor | None, cache: Cache | None,
+        lengths: Tensor | None, documents: Tensor | None, segments: Tensor | None, cache: Cache | None,
     ) -> tuple[Tensor, Rows]:  # fmt: skip
         """The decoder's hidden states; with a cache, the source is encoded by the first step only."""
         if target is None:
@@ -237,22 +253,35 @@ class Transformer(Part):
         memory_rows = None if cache is None else cache.memory_rows
         if memory is None or memory_rows is None:
             memory_rows = rows_of(self._shape(source), source.device, valid=source_valid, lengths=lengths)
-            memory = self._encode(source, memory_rows, None, None)
+            memory = self._encode(source, memory_rows, segments, None)
+        rows = rows_of(self._shape(target), target.device, valid=target_valid)
+        if memory.shape[0] != target.shape[0]:
+            raise DataError("rows of the target", got=target.shape[0], expected=f"{memory.shape[0]}, as the source has")
         if cache is not None:
             cache.memory, cache.memory_rows = memory, memory_rows
-        rows = rows_of(self._shape(target), target.device, valid=target_valid)
         return self._decode(target, rows, None, cache, memory, memory_rows)
 
     def _shape(self, tokens: Tensor) -> tuple[int, int]:
         """batch position, for ids that the embedding has."""
-        if tokens.ndim != 2 or tokens.dtype.is_floating_point or tokens.dtype is torch.bool or tokens.numel() == 0:
+        if tokens.ndim != 2 or tokens.dtype not in (torch.int64, torch.int32) or tokens.numel() == 0:
             raise DataError("tokens", got=f"{tokens.dtype} {tuple(tokens.shape)}", expected="int64, batch position")
         if tokens.device.type == "cpu":
             low, high = (int(bound) for bound in tokens.aminmax())
             if low < 0 or high >= self.config.vocab_size:
                 got = low if low < 0 else high
-                raise DataError("a token id outside of the vocabulary", got=got, expected=f"0 … {self.config.vocab_size - 1}")
+                raise DataError(
+                    "a token id outside of the vocabulary", got=got, expected=f"0 … {self.config.vocab_size - 1}"
+                )
         return tokens.shape[0], tokens.shape[1]
+
+    def _check_cache(self, cache: Cache, rows: Rows, tokens: Tensor) -> None:
+        """A cache keeps its number of rows, and a row the frequencies with which it began."""
+        batch = cache.lengths.shape[0]
+        if tokens.shape[0] != batch:
+            raise DataError("rows of tokens", got=tokens.shape[0], expected=f"{batch}, as the cache has")
+        if self.decoder is not None and self.decoder.limited and rows.documents is None:
+            new = tokens.shape[1] if rows.valid is None else rows.lengths
+            self.decoder.check_growth(cache.lengths, cache.lengths + new)
 
     def _check_reach(self, embedding: Embedding, rows: Rows) -> None:
         """Learned positions end where their table ends."""
@@ -304,12 +333,14 @@ def _unpacked(
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """Ids, padding mask and token types of a tensor or a Batch."""
     if isinstance(tokens, Batch):
-        return tokens.tokens, tokens.valid if valid is None else valid, tokens.segments if segments is None else segments
+        return (
+            tokens.tokens,
+            tokens.valid if valid is None else valid,
+            tokens.segments if segments is None else segments,
+        )
     return tokens, valid, segments  # type: ignore[return-value]  # a missing target is refused where it is needed
 
 
 def _mode(cache: Cache | None) -> AbstractContextManager[Any]:
     """A cache is for inference: gradients would not reach the tokens that it holds."""
     return nullcontext() if cache is None else torch.no_grad()
-
-

@@ -112,6 +112,8 @@ class Attention(Part):
         """What this attention and all of its kind need in a forward; ``shared`` are a stack's own score positions."""
         own, rotation = self.positions, None
         if isinstance(own, Rotary):
+            if rows.documents is not None:
+                own.check_packed(rows.lengths)
             rotation = own(rows.positions, rows.lengths)
         for added in (shared, None if isinstance(own, Rotary) else own):
             if added is not None:
@@ -223,7 +225,7 @@ def _chosen(
         index = rows[:, None, :, None].expand(query.shape[0], query.shape[1], -1, query.shape[3])
         query = query.gather(2, index)
     if heads is not None:
-        groups = query.shape[1] // key.shape[1]
+        heads, groups = heads.to(query.device), query.shape[1] // key.shape[1]
         query, key = query.index_select(1, heads), key.index_select(1, heads // groups)
         bias = bias if bias is None or bias.shape[1] == 1 else bias.index_select(1, heads)
     return query, key, bias

@@ -25,8 +25,12 @@ from glassformer.parts.cache import Store
 from glassformer.parts.dropout import Dropout
 from glassformer.parts.feed_forward import MixerConfig
 from glassformer.parts.norm import NormConfig
+from glassformer.parts.rotary import RotationConfig
 
 Order = Literal["pre", "post", "output", "sandwich"]
+
+#: The parts of a block whose output it adds to its stream.
+ADDED = ("attention", "cross_attention", "feed_forward")
 
 
 class BlockConfig(Config):
@@ -37,6 +41,14 @@ class BlockConfig(Config):
     norm: NormConfig
     order: Order = "pre"
     cross_attention: AttentionConfig | None = None
+
+    def check(self) -> None:
+        cross = self.cross_attention
+        turns = cross is not None and isinstance(cross.positions, RotationConfig)
+        self.require(not turns, "cross_attention", "no rotation: a memory has positions of its own")
+        self.require(
+            cross is None or cross.window is None, "cross_attention", "no window: a memory has positions of its own"
+        )
 
     def build(self, d_model: int) -> Block:
         return Block(self, d_model)

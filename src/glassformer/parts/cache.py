@@ -225,7 +225,9 @@ class Cache:
             kept = self.memory_rows
             assert kept.valid is not None
             self.memory_rows = Rows(
-                kept.positions.index_select(0, rows), kept.lengths.index_select(0, rows), kept.valid.index_select(0, rows)
+                kept.positions.index_select(0, rows),
+                kept.lengths.index_select(0, rows),
+                kept.valid.index_select(0, rows),
             )
 
     def crop(self, length: int) -> None:
@@ -235,7 +237,9 @@ class Cache:
             UnsupportedError: a sliding window has already overwritten them.
         """
         if self.rings and self.longest > min(ring.window for ring in self.rings.values()):
-            raise UnsupportedError("a sliding cache cannot be cropped once its window is full", do="compute the row again")
+            raise UnsupportedError(
+                "a sliding cache cannot be cropped once its window is full", do="compute the row again"
+            )
         self.lengths = self.lengths.clamp(max=length)
         self.longest = min(self.longest, length)
         self.offset = None if self.offset is None else min(self.offset, length)

@@ -76,7 +76,7 @@ class Embedding(Part):
             got, expected = f"{segments.dtype} {tuple(segments.shape)}", f"torch.int64 {tuple(tokens.shape)}"
             raise DataError("segments", got=got, expected=expected)
         if segments.device.type == "cpu":
-            low, high = (int(bound) for bound in segments.aminmax())
-            if low < 0 or high >= self.segments.num_embeddings:
-                got, last = low if low < 0 else high, self.segments.num_embeddings - 1
-                raise DataError("a segment outside of the table", got=got, expected=f"0 … {last}")
+            (low, high), last = segments.aminmax(), self.segments.num_embeddings - 1
+            if low < 0 or high > last:
+                worst = int(low if low < 0 else high)
+                raise DataError("a segment outside of the table", got=worst, expected=f"0 … {last}")

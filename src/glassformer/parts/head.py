@@ -38,6 +38,9 @@ class TransformConfig(Config):
     norm: NormConfig
     width: int | None = None
 
+    def check(self) -> None:
+        self.require(self.width is None or 0 < self.width <= 1 << 20, "width", "1 … 2^20")
+
 
 class TokenHeadConfig(HeadConfig):
     """Scores over the vocabulary, for causal, masked and sequence-to-sequence language models.
@@ -55,7 +58,13 @@ class TokenHeadConfig(HeadConfig):
     def check(self) -> None:
         self.require(self.soft_cap is None or self.soft_cap > 0, "soft_cap", "more than 0")
 
+    def width(self, d_model: int) -> int:
+        """Of what is multiplied with the table: the transform's or d_model."""
+        return (self.transform and self.transform.width) or d_model
+
     def build(self, d_model: int, embedding: nn.Embedding) -> TokenHead:
+        width, table = self.width(d_model), embedding.embedding_dim
+        self.require(not self.tied or width == table, "tied", f"False, or a transform of width {table}, not {width}")
         return TokenHead(self, d_model, embedding)
 
 
@@ -68,8 +77,7 @@ class TokenHead(Part):
         super().__init__()
         self.scale, self.soft_cap = config.scale, config.soft_cap
         self.transform = nn.Identity() if config.transform is None else Transform(config.transform, d_model)
-        width = (config.transform and config.transform.width) or d_model
-        self.proj = nn.Linear(width, embedding.num_embeddings, bias=config.bias)
+        self.proj = nn.Linear(config.width(d_model), embedding.num_embeddings, bias=config.bias)
         self.tie(embedding if config.tied else None)
 
     def tie(self, embedding: nn.Embedding | None) -> None:
@@ -204,7 +212,7 @@ class NextSentenceHeadConfig(HeadConfig):
 
 
 class PretrainHeadConfig(HeadConfig):
-    """BERT's two heads of pre-training: token scores are what it computes, ``sentence_logits`` is a value with a name."""
+    """BERT's two heads of pre-training: it computes the token scores; ``sentence_logits`` is a value with a name."""
 
     tokens: TokenHeadConfig
 

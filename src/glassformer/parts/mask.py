@@ -10,7 +10,9 @@ differ in number. A query that may attend to nothing gets zeros from every kerne
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -164,7 +166,8 @@ class Mask:
         return dataclasses.replace(self, documents_=documents, bias_=bias)
 
 
-def _both(join, one, other):  # type: ignore[no-untyped-def]  # min of ints and of tensors alike
+def _both(join: Callable[[Any, Any], Any], one: Any, other: Any) -> Any:
+    """The joined value of two conditions, of which either may be absent."""
     return other if one is None else one if other is None else join(one, other)
 
 
@@ -174,7 +177,7 @@ def _take(ids: Tensor, index: Tensor) -> Tensor:
 
 def _take_bias(bias: Tensor, index: Tensor) -> Tensor:
     """Rows of a bias (batch|1 head|1 query key) by place: int64, batch row."""
-    rows = torch.broadcast_shapes(bias.shape[:1], index.shape[:1])[0]
+    rows = max(bias.shape[0], index.shape[0])
     bias = bias.expand(rows, -1, -1, -1)
     index = index[:, None, :, None].expand(rows, bias.shape[1], -1, bias.shape[3])
     return bias.gather(2, index)

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from glassformer.core.config import Config
+from glassformer.core.errors import ConfigError
 from glassformer.core.part import Part
 
 
@@ -56,7 +57,7 @@ class LearnedPositions(Part):
 class SinusoidalConfig(EmbeddingPositionsConfig):
     """sin(p / theta^(2i/d)) and cos(p / theta^(2i/d))  (Vaswani et al. 2017, section 3.5).
 
-    ``layout``: "interleaved" as in the paper, sine and cosine in turn, or "halves", all sines first. ``inclusive`` takes
+    ``layout``: "interleaved" as in the paper, sine and cosine in turn, or "halves", all sines first · ``inclusive``:
     d/2 - 1 steps instead of d/2, so that the last wavelength is theta itself (tensor2tensor, Whisper, M2M-100).
     """
 
@@ -65,7 +66,15 @@ class SinusoidalConfig(EmbeddingPositionsConfig):
     inclusive: bool = False
     offset: int = 0
 
+    def check(self) -> None:
+        self.require(self.theta > 1, "theta", "more than 1")
+
     def build(self, width: int) -> Sinusoidal:
+        least = 4 if self.inclusive else 2
+        if width % 2 or width < least:
+            raise ConfigError(
+                "cannot be built", at="SinusoidalConfig", got=f"width {width}", expected=f"even, {least} or more"
+            )
         return Sinusoidal(self, width)
 
 

@@ -9,12 +9,13 @@ NTK and LongRoPE depend on the length of a row, and then on that row alone, neve
 from __future__ import annotations
 
 import math
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from glassformer.core.config import Config
+from glassformer.core.errors import ConfigError, UnsupportedError
 from glassformer.core.part import Part
 
 
@@ -32,6 +33,9 @@ class ScalingConfig(Config, base=True):
     def frequencies(self, theta: float, dim: int, lengths: Tensor) -> Tensor:
         """Angles per position: batch|1 state, for rows of ``lengths`` (int64, batch|1)."""
         raise AssertionError(f"{type(self).__name__} lacks frequencies")
+
+    def check_dim(self, dim: int) -> None:
+        """Refuse a number of rotated dimensions that cannot be scaled so."""
 
     def gain(self) -> float:
         """What cosines and sines are multiplied by."""
@@ -68,6 +72,12 @@ class DynamicScalingConfig(ScalingConfig):
     def check(self) -> None:
         self.require(self.factor >= 1, "factor", "at least 1")
         self.require(self.original > 0, "original", "more than 0")
+
+    def check_dim(self, dim: int) -> None:
+        if dim <= 2:
+            raise ConfigError(
+                "cannot be built", at="DynamicScalingConfig", got=f"{dim} rotated dimensions", expected="4 or more"
+            )
 
     def frequencies(self, theta: float, dim: int, lengths: Tensor) -> Tensor:
         length = lengths.float().clamp(min=self.original)[:, None]
@@ -121,7 +131,7 @@ class YarnScalingConfig(ScalingConfig):
 
 
 class Llama3ScalingConfig(ScalingConfig):
-    """Wavelengths above ``original / low`` are divided by ``factor``, those below ``original / high`` stay (Llama 3.1)."""
+    """Wavelengths above ``original / low`` grow by ``factor``, those below ``original / high`` stay  (Llama 3.1)."""
 
     factor: float
     original: int
@@ -130,6 +140,7 @@ class Llama3ScalingConfig(ScalingConfig):
 
     def check(self) -> None:
         self.require(self.factor > 0, "factor", "more than 0")
+        self.require(self.original > 0, "original", "more than 0")
         self.require(0 < self.low < self.high, "low", f"more than 0 and less than high = {self.high}")
 
     def frequencies(self, theta: float, dim: int, lengths: Tensor) -> Tensor:
@@ -155,13 +166,15 @@ class LongRoPEScalingConfig(ScalingConfig):
         self.require(min(self.short + self.long, default=0) > 0, "short", "factors above 0")
         self.require(self.original > 1, "original", "more than 1")
 
+    def check_dim(self, dim: int) -> None:
+        self.require(len(self.short) == dim // 2, "short", f"{dim // 2} factors for {dim} rotated dimensions")
+
     def gain(self) -> float:
         if self.attention_factor is not None:
             return self.attention_factor
         return 1.0 if self.factor <= 1 else math.sqrt(1 + math.log(self.factor) / math.log(self.original))
 
     def frequencies(self, theta: float, dim: int, lengths: Tensor) -> Tensor:
-        self.require(len(self.short) == dim // 2, "short", f"{dim // 2} factors for {dim} rotated dimensions")
         factors = torch.tensor((self.short, self.long), dtype=torch.float32, device=lengths.device)
         chosen = torch.where((lengths > self.original)[:, None], factors[1], factors[0])
         return plain_frequencies(theta, dim, lengths.device) / chosen
@@ -171,7 +184,7 @@ class LongRoPEScalingConfig(ScalingConfig):
 
 
 class RotaryConfig(RotationConfig):
-    """``dim``: how many dimensions of a head turn (None: all) · ``interleaved``: pairs are neighbours (GPT-J), else halves."""
+    """``dim``: how many dimensions of a head turn, None = all · ``interleaved``: pairs are neighbours, not halves."""
 
     theta: float = 10_000.0
     dim: int | None = None
@@ -185,6 +198,8 @@ class RotaryConfig(RotationConfig):
     def build(self, head_dim: int) -> Rotary:
         self.require((self.dim or head_dim) <= head_dim, "dim", f"at most head_dim = {head_dim}")
         self.require((self.dim or head_dim) % 2 == 0, "dim", f"an even number; head_dim = {head_dim} is odd")
+        if self.scaling is not None:
+            self.scaling.check_dim(self.dim or head_dim)
         return Rotary(self, head_dim)
 
 
@@ -220,6 +235,36 @@ class Rotary(Part):
     def limit(self) -> int | None:
         """The row length at which the frequencies change, or None."""
         return None if self.config.scaling is None else self.config.scaling.limit()
+
+    def check_growth(self, before: Tensor, after: Tensor) -> None:
+        """Refuse rows whose stored keys were turned by other frequencies than their next ones; int64, batch, lengths.
+
+        Raises:
+            UnsupportedError: a row passes the length at which its frequencies change.
+        """
+        scaling, limit = self.config.scaling, self.limit
+        if scaling is None or limit is None or int(after.amax()) <= limit:
+            return
+        was, now = (scaling.frequencies(self.config.theta, self.dim, lengths) for lengths in (before, after))
+        if bool(((was != now).any(-1) & (before > 0)).any()):
+            got, expected = f"{int(after.amax())} tokens", f"at most {limit} in a cache that began shorter"
+            do = "compute the row again without a cache, or in a new one"
+            raise UnsupportedError(
+                "the rotary frequencies change with the row's length", got=got, expected=expected, do=do
+            )
+
+    def check_packed(self, lengths: Tensor) -> None:
+        """Refuse packed documents whose frequencies would depend on their neighbours.
+
+        Raises:
+            UnsupportedError: one is longer than the length at which frequencies change.
+        """
+        if self.limit is not None and int(lengths.amax()) > self.limit:
+            got, expected = f"{int(lengths.amax())} tokens", f"at most {self.limit} in packed rows"
+            do = "give each document a row of its own"
+            raise UnsupportedError(
+                "the rotary frequencies change with a document's length", got=got, expected=expected, do=do
+            )
 
     def forward(self, positions: Tensor, lengths: Tensor) -> Rotation:
         scaling, theta = self.config.scaling, self.config.theta

@@ -18,8 +18,8 @@ from glassformer.parts.mask import Mask
 @dataclass(frozen=True)
 class Rows:
     """positions: int64, batch|1 position, -1 at padding · lengths: int64, batch|1, tokens of each row so far · valid:
-    bool, batch position, or None · documents: int64, batch position, or None · offset: set if all rows are the plain run
-    offset, offset + 1, …"""
+    bool, batch position, or None · documents: int64, batch position, or None · offset: set if all rows are the plain
+    run offset, offset + 1, …"""
 
     positions: Tensor
     lengths: Tensor
@@ -60,7 +60,9 @@ def rows_of(
     Raises:
         DataError: more than one of them, or a wrong shape, type or length.
     """
-    given = [name for name, value in (("valid", valid), ("lengths", lengths), ("documents", documents)) if value is not None]
+    given = [
+        name for name, value in (("valid", valid), ("lengths", lengths), ("documents", documents)) if value is not None
+    ]
     if len(given) > 1:
         raise DataError(f"{' and '.join(given)} say the same thing", do="give one of them")
     batch, length = shape
@@ -85,7 +87,7 @@ def positions_of(valid: Tensor) -> Tensor:
 
 
 def _from_lengths(lengths: Tensor, batch: int, length: int) -> Tensor:
-    if lengths.shape != (batch,) or lengths.dtype.is_floating_point:
+    if lengths.shape != (batch,) or lengths.dtype.is_floating_point or lengths.dtype is torch.bool:
         raise DataError("lengths", got=f"{lengths.dtype} {tuple(lengths.shape)}", expected=f"int ({batch},)")
     if lengths.device.type == "cpu" and not bool(((lengths > 0) & (lengths <= length)).all()):
         raise DataError("lengths", got=lengths.tolist(), expected=f"1 … {length}")

@@ -6,16 +6,20 @@ a block computes nothing that another has already computed.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 
 from glassformer.core.config import Config
+from glassformer.core.errors import ConfigError
 from glassformer.core.part import Part
-from glassformer.parts.attention import View
+from glassformer.parts.attention import AttentionConfig, View
 from glassformer.parts.block import Block, BlockConfig, ParallelBlock, ParallelBlockConfig
 from glassformer.parts.cache import Cache, Step
 from glassformer.parts.mask import Mask, Places
 from glassformer.parts.norm import NormConfig
 from glassformer.parts.positions import ScorePositionsConfig
+from glassformer.parts.rotary import Rotary
 from glassformer.parts.rows import Frame, Rows
 
 
@@ -31,6 +35,10 @@ class StackConfig(Config):
 
     def check(self) -> None:
         self.require(0 < len(self.blocks) <= 10_000, "blocks", "1 … 10000 layers")
+        crossed = sum(block.cross_attention is not None for block in self.blocks)
+        if crossed not in (0, len(self.blocks)):
+            got = f"{crossed} of {len(self.blocks)} blocks with cross_attention"
+            raise ConfigError("cannot be built", at="StackConfig.blocks", got=got, expected="all of them or none")
         heads = {block.attention.n_heads for block in self.blocks}
         self.require(self.positions is None or len(heads) == 1, "positions", f"blocks of one head count, not {heads}")
 
@@ -52,10 +60,15 @@ class Stack(Part):
         super().__init__()
         self.blocks = nn.ModuleList(block.build(d_model) for block in config.blocks)
         self.norm = nn.Identity() if config.norm is None else config.norm.build(d_model)
-        self.positions = None if config.positions is None else config.positions.build(config.blocks[0].attention.n_heads)
+        self.positions = (
+            None if config.positions is None else config.positions.build(config.blocks[0].attention.n_heads)
+        )
         self.crosses = config.crosses
         self.windows = tuple(block.attention.window for block in config.blocks)
-        self.kinds = _kinds(config)
+        self.kinds = _kinds([block.attention for block in config.blocks])
+        self.limited = tuple(layer for layer in sorted(set(self.kinds)) if self._is_limited(layer))
+        crosses = [block.cross_attention for block in config.blocks]
+        self.cross_kinds = _kinds([cross for cross in crosses if cross is not None]) or (0,) * len(crosses)
 
     def forward(
         self, x: Tensor, rows: Rows, mask: Mask, *, memory: Tensor | None = None, memory_rows: Rows | None = None,
@@ -66,12 +79,13 @@ class Stack(Part):
             self.frame.positions = rows.positions
         x = self.tap("embedding", x, "batch position model")
         views = self.views(rows, mask, cache, step)
-        cross = self.cross_view(rows, memory, memory_rows, step)
+        crosses = self.cross_views(rows, memory, memory_rows, step)
         for layer, block in enumerate(self.blocks):
+            view, cross = views[self.kinds[layer]], crosses.get(self.cross_kinds[layer])
             if cache is None:
-                x = block(x, views[self.kinds[layer]], None, cross)
+                x = block(x, view, None, cross)
             else:
-                x = block(x, views[self.kinds[layer]], cache.stores[layer], cross, cache.cross_stores[layer])
+                x = block(x, view, cache.stores[layer], cross, cache.cross_stores[layer])
         out: Tensor = self.norm(x)
         return out
 
@@ -90,15 +104,32 @@ class Stack(Part):
             views[layer] = block.attention.view(places, mask, rows, shared=self.positions, step=step)
         return views
 
-    def cross_view(self, rows: Rows, memory: Tensor | None, memory_rows: Rows | None, step: Step | None) -> View | None:
-        """What all cross-attentions share, or None where there is no memory."""
+    def cross_views(
+        self, rows: Rows, memory: Tensor | None, memory_rows: Rows | None, step: Step | None
+    ) -> dict[int, View]:
+        """What each kind of cross-attention needs, by the first layer of the kind; empty where there is no memory."""
         if memory is None or memory_rows is None:
-            return None
+            return {}
         key = memory_rows.positions
         places = Places(query=rows.positions, key=key, new_key=key)
-        first = self._block(0)
-        assert isinstance(first, Block)
-        return first.cross_attention.view(places, memory_rows.mask(), rows, memory=memory, step=step)
+        views = {}
+        for layer in sorted(set(self.cross_kinds)):
+            block = self._block(layer)
+            assert isinstance(block, Block)
+            views[layer] = block.cross_attention.view(places, memory_rows.mask(), rows, memory=memory, step=step)
+        return views
+
+    def check_growth(self, before: Tensor, after: Tensor) -> None:
+        """Refuse rows (int64, batch, lengths) that a cache cannot follow: see ``Rotary.check_growth``."""
+        for layer in self.limited:
+            turned = self._block(layer).attention.positions
+            assert isinstance(turned, Rotary)
+            turned.check_growth(before, after)
+
+    def _is_limited(self, layer: int) -> bool:
+        """Whether a layer's frequencies change at some length."""
+        turned = self._block(layer).attention.positions
+        return isinstance(turned, Rotary) and turned.limit is not None
 
     def _block(self, layer: int) -> Block | ParallelBlock:
         block = self.blocks[layer]
@@ -106,12 +137,11 @@ class Stack(Part):
         return block
 
 
-def _kinds(config: StackConfig) -> tuple[int, ...]:
-    """For each layer, the first layer whose self-attention shares its view; learned score positions are shared by none."""
+def _kinds(attentions: Sequence[AttentionConfig]) -> tuple[int, ...]:
+    """For each layer, the first one whose attention shares its view; learned score positions are shared by none."""
     kinds: list[int] = []
     first: dict[object, int] = {}
-    for layer, block in enumerate(config.blocks):
-        attention = block.attention
+    for layer, attention in enumerate(attentions):
         own = layer if isinstance(attention.positions, ScorePositionsConfig) else -1
         key = (attention.window, attention.soft_cap, attention.positions, attention.head_dim, attention.n_heads, own)
         kinds.append(first.setdefault(key, layer))

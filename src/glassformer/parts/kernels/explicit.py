@@ -1,6 +1,6 @@
 """Attention written out: the reference that every other kernel is compared with, and the source of inner values.
 
-    pattern = softmax(query keyᵀ · scale + bias)        heads = pattern value        (Vaswani et al. 2017, section 3.2.1)
+pattern = softmax(query keyᵀ · scale + bias)        heads = pattern value        (Vaswani et al. 2017, section 3.2.1)
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def prepare(mask: Mask, places: Places) -> ExplicitAttend:
 
 
 def scores_of(query: Tensor, key: Tensor, *, scale: float, soft_cap: float | None, bias: Tensor | None) -> Tensor:
-    """Scores before the mask: batch head query key, from query (batch head query head_dim) and key (batch kv_head key head_dim)."""
+    """Scores before the mask: batch head query key."""
     scores = query @ per_head(key, query.shape[1]).mT * scale
     if soft_cap is not None:
         scores = soft_cap * torch.tanh(scores / soft_cap)

@@ -41,7 +41,7 @@ def refuses(mask: Mask, places: Places, needs: object) -> str:
 
 @dataclass(frozen=True)
 class FoldedAttend:
-    """allowed: bool, batch|1 block 1 query key, for blocks of ``size`` queries that see ``ahead`` blocks on the right."""
+    """allowed: bool, batch|1 block 1 query key, for blocks of ``size`` queries that see ``ahead`` blocks ahead."""
 
     allowed: Tensor
     size: int
