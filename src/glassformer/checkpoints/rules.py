@@ -21,18 +21,19 @@ from glassformer.core.errors import CheckpointError
 
 @dataclass(frozen=True)
 class Rule:
-    """One tensor of theirs is one or more of ours."""
+    """One tensor of theirs is one or more of ours; ``older``: a name that it has in other files."""
 
     theirs: str
     ours: tuple[str, ...]
     transposed: bool = False
+    older: str | None = None
 
     def load(self, tensor: Tensor, sizes: Sequence[torch.Size]) -> list[Tensor]:
         """Our tensors, for our shapes."""
         tensor = tensor.mT if self.transposed else tensor
         if len(sizes) == 1:
             return [tensor]
-        return list(tensor.split([size[0] for size in sizes]))
+        return list(tensor.split_with_sizes([size[0] for size in sizes]))
 
     def save(self, tensors: Sequence[Tensor]) -> Tensor:
         """Their tensor."""
@@ -45,17 +46,17 @@ class Rule:
         return shape[::-1] if self.transposed else shape
 
 
-def Rename(theirs: str, ours: str) -> Rule:  # noqa: N802  # reads as the class of the rule
+def Rename(theirs: str, ours: str, *, older: str | None = None) -> Rule:
     """The same tensor under another name."""
-    return Rule(theirs, (ours,))
+    return Rule(theirs, (ours,), older=older)
 
 
-def Transpose(theirs: str, ours: str) -> Rule:  # noqa: N802
+def Transpose(theirs: str, ours: str) -> Rule:
     """A matrix that is stored input by output (GPT-2's Conv1D)."""
     return Rule(theirs, (ours,), transposed=True)
 
 
-def Split(theirs: str, ours: Sequence[str], *, transposed: bool = False) -> Rule:  # noqa: N802
+def Split(theirs: str, ours: Sequence[str], *, transposed: bool = False) -> Rule:
     """Several of our tensors stacked on their first axis (after the transpose)."""
     return Rule(theirs, tuple(ours), transposed)
 
@@ -73,26 +74,31 @@ def claims(rules: Iterable[Rule], ours: Mapping[str, torch.Size]) -> list[Claim]
     """Every rule filled in for the tensors that a model has.
 
     Raises:
-        CheckpointError: a tensor of ours that no rule claims, or that two do; a fault of the family, not of the file.
+        CheckpointError: a tensor of ours that no rule claims, or that two do.
     """
-    found: list[Claim] = []
+    found = possible_claims(rules, ours)
     owner: dict[str, str] = {}
+    for claim in found:
+        for name in claim.ours:
+            if name in owner:
+                raise CheckpointError("two rules claim a tensor", at=name, got=f"{owner[name]} and {claim.theirs}")
+            owner[name] = claim.theirs
+    missed = sorted(set(ours) - set(owner))
+    if missed:
+        raise CheckpointError("the format has no name for a tensor", got=", ".join(missed[:3]))
+    return found
+
+
+def possible_claims(rules: Iterable[Rule], ours: Mapping[str, torch.Size]) -> list[Claim]:
+    """The rules all of whose tensors a model has, filled in; it may have others."""
+    found = []
     for rule in rules:
         first = _pattern(rule.ours[0])
         for name in ours:
             match = first.fullmatch(name)
-            if match is None:
-                continue
-            claim = Claim(rule, _fill(rule.theirs, match.groups()), tuple(_fill(one, match.groups()) for one in rule.ours))
-            for one in claim.ours:
-                if one in owner or one not in ours:
-                    why = "two rules claim a tensor" if one in owner else "a rule names a tensor that the model lacks"
-                    raise CheckpointError(why, at=one, got=claim.theirs)
-                owner[one] = claim.theirs
-            found.append(claim)
-    missed = sorted(set(ours) - set(owner))
-    if missed:
-        raise CheckpointError("the format has no name for a tensor", got=", ".join(missed[:3]))
+            if match is not None:
+                names = tuple(_fill(one, match.groups()) for one in rule.ours)
+                found += [Claim(rule, _fill(rule.theirs, match.groups()), names)] if ours.keys() >= set(names) else []
     return found
 
 

@@ -1,4 +1,4 @@
-"""Published families, one file a group of ``model_type``s: how a config.json and its tensor names map onto a description.
+"""Published families, a file a group of ``model_type``s: how a config.json and tensor names map onto a description.
 
 A family module holds
 
@@ -7,11 +7,16 @@ A family module holds
     PREFIX          of the backbone's tensors where a head stands behind it
     JUNK            patterns of tensors that are computed, not learned
     TIED_COPIES     tensors that may stand beside the one they share → that one
+    SPECIAL         the token ids that an absent key means
+    head_name(config) → what its head is               the one of ``_shared`` where its words are enough
     to_config(keys, head) → TransformerConfig        from_config(config) → keys          rules(config) → list of Rule
+
+Names of tensors in ``JUNK`` and ``TIED_COPIES`` are without the prefix.
 """
 
 from __future__ import annotations
 
+import reprlib
 from types import ModuleType
 
 from glassformer.core.discovery import load_all
@@ -27,6 +32,6 @@ def family_of(model_type: object, path: str) -> ModuleType:
     """The family that reads a ``model_type``; an unknown one is an error that lists the nearest known."""
     table = {name: family for family in families() for name in family.MODEL_TYPES}
     if not isinstance(model_type, str) or model_type not in table:
-        expected = f"one of {near(str(model_type), table)}"
-        raise CheckpointError("unknown model_type", at=path, got=repr(model_type), expected=expected)
+        expected = f"one of {near(str(model_type)[:100], table)}"
+        raise CheckpointError("unknown model_type", at=path, got=reprlib.repr(model_type), expected=expected)
     return table[model_type]

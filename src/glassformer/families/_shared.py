@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 from glassformer.checkpoints.keys import Keys
 from glassformer.checkpoints.rules import Rename, Rule
@@ -22,6 +23,11 @@ from glassformer.parts.head import (
 )
 from glassformer.parts.rotary import RotaryConfig
 from glassformer.parts.stack import StackConfig
+
+T = TypeVar("T")
+
+#: Biases of all projections of an attention.
+EVERYWHERE: tuple[Literal["query", "key", "value", "output"], ...] = ("query", "key", "value", "output")
 
 #: Names that configs use for our activations; the first of each is the one that is written where a family has no other.
 ACTIVATIONS: Mapping[str, str] = {
@@ -47,24 +53,31 @@ def activation_name(activation: str) -> str:
     return next(theirs for theirs, ours in ACTIVATIONS.items() if ours == activation)
 
 
-def need(ok: bool, what: str) -> None:
+def need(ok: bool, at: str, got: object, expected: object = None) -> None:
     """Refuse to write what a format cannot say."""
     if not ok:
-        raise CheckpointError("this format cannot say it", got=what)
+        said = got if isinstance(got, str) else repr(got)
+        raise CheckpointError("this format cannot say it", at=f"config.{at}", got=said, expected=expected)
 
 
-def uniform(stack: StackConfig | None, what: str) -> BlockConfig:
+def the(kind: type[T], value: object, at: str) -> T:
+    """A part of a description that must be of one kind."""
+    need(isinstance(value, kind), at, type(value).__name__, kind.__name__)
+    assert isinstance(value, kind)
+    return value
+
+
+def uniform(stack: StackConfig | None, at: str) -> BlockConfig:
     """The one block config that all layers share."""
-    need(stack is not None, f"no {what}")
-    assert stack is not None
-    need(len(set(stack.blocks)) == 1, f"{what}.blocks that differ")
-    block = stack.blocks[0]
-    need(isinstance(block, BlockConfig), f"{what}.blocks of kind {type(block).__name__}")
-    assert isinstance(block, BlockConfig)
-    return block
+    blocks = the(StackConfig, stack, at).blocks
+    odd = next((layer for layer, block in enumerate(blocks) if block != blocks[0]), None)
+    need(odd is None, f"{at}.blocks[{odd}]", "a layer that differs from the first", "equal layers")
+    return the(BlockConfig, blocks[0], f"{at}.blocks[0]")
 
 
-def head_of(head: str, keys: Keys, *, tokens: TokenHeadConfig, tag_bias: bool = True, class_bias: bool = True) -> HeadConfig | None:
+def head_of(
+    head: str, keys: Keys, *, tokens: TokenHeadConfig, tag_bias: bool = True, class_bias: bool = True
+) -> HeadConfig | None:
     """The head config for what an architecture computes."""
     if head == "tokens":
         return tokens
@@ -102,30 +115,27 @@ def label_rules(names: Mapping[str, str], config: TransformerConfig) -> list[Rul
 # Rotary positions: ``rope_parameters`` (since version 5), or ``rope_theta`` and ``rope_scaling``.
 
 
-def read_rotary(keys: Keys, *, head_dim: int, theta: float = 10_000.0, interleaved: bool = False) -> RotaryConfig:
-    """The rotary positions of a config.json."""
+def read_rotary(keys: Keys, *, head_dim: int, longest: int, theta: float = 10_000.0) -> RotaryConfig:
+    """The rotary positions of a config.json, for heads whose dimensions all turn."""
     table = keys.raw("rope_parameters") or {}
     older = keys.raw("rope_scaling") or {}
     where = f"{keys.path}: rope_parameters" if table else f"{keys.path}: rope_scaling"
     if not isinstance(table, dict) or not isinstance(older, dict):
-        raise CheckpointError("a table of rotary settings", at=where, got=repr(table or older))
+        raise CheckpointError("not a table of rotary settings", at=where, got=reprlib.repr(table or older))
     rope = Keys({**older, **table}, where)
     kind = rope.take("rope_type", str, rope.take("type", str, "default"))
     base = rope.take("rope_theta", float, keys.take("rope_theta", float, theta))
-    share = rope.take("partial_rotary_factor", float, keys.take("partial_rotary_factor", float, 1.0))
-    longest = keys.size("max_position_embeddings", most=1 << 30)
+    for one in (rope, keys):
+        one.only("partial_rotary_factor", 1.0)
     before = keys.maybe("original_max_position_embeddings", int)
     original = before or rope.take("original_max_position_embeddings", int, longest)
-    rope.read.add("original_max_position_embeddings")
-    scaling = _read_scaling(kind, rope, longest, original)
-    unread = sorted(set(rope.data) - rope.read)
-    if unread:
-        raise CheckpointError("rotary settings that are not known", at=where, got=", ".join(unread))
-    dim = int(head_dim * share)
-    return RotaryConfig(theta=base, dim=None if dim == head_dim else dim, interleaved=interleaved, scaling=scaling)
+    rope.ignore("original_max_position_embeddings")
+    scaling = _read_scaling(kind, rope, longest, original, head_dim)
+    rope.check_all_read()
+    return RotaryConfig(theta=base, scaling=scaling)
 
 
-def _read_scaling(kind: str, rope: Keys, longest: int, original: int) -> rotary.ScalingConfig | None:
+def _read_scaling(kind: str, rope: Keys, longest: int, original: int, head_dim: int) -> rotary.ScalingConfig | None:
     if kind == "default":
         return None
     if kind == "linear":
@@ -148,8 +158,8 @@ def _read_scaling(kind: str, rope: Keys, longest: int, original: int) -> rotary.
         )
     if kind == "longrope":
         return rotary.LongRoPEScalingConfig(
-            short=tuple(map(float, rope.raw("short_factor") or ())),
-            long=tuple(map(float, rope.raw("long_factor") or ())),
+            short=_factors(rope, "short_factor", head_dim // 2),
+            long=_factors(rope, "long_factor", head_dim // 2),
             original=original,
             factor=rope.take("factor", float, longest / original),
             attention_factor=rope.maybe("attention_factor", float),
@@ -158,28 +168,41 @@ def _read_scaling(kind: str, rope: Keys, longest: int, original: int) -> rotary.
     raise CheckpointError("not supported", at=f"{rope.path}.rope_type", got=repr(kind), expected=expected)
 
 
-def write_rotary(config: RotaryConfig, head_dim: int) -> dict[str, Any]:
-    """``rope_parameters`` of a config.json."""
-    table: dict[str, Any] = {"rope_type": "default", "rope_theta": config.theta}
-    if config.dim is not None:
-        table["partial_rotary_factor"] = config.dim / head_dim
-    scaling = config.scaling
+def _factors(rope: Keys, name: str, count: int) -> tuple[float, ...]:
+    """One number for each pair of dimensions."""
+    said = rope.raw(name)
+    if not isinstance(said, list) or len(said) != count or any(type(one) not in (int, float) for one in said):
+        expected = f"{count} numbers"
+        raise CheckpointError("factors", at=f"{rope.path}.{name}", got=reprlib.repr(said), expected=expected)
+    return tuple(map(float, said))
+
+
+def write_rotary(config: RotaryConfig, at: str) -> dict[str, Any]:
+    """``rope_parameters``, and the same in the words of readers before version 5 of transformers."""
+    need(config.dim is None, f"{at}.dim", config.dim, "all dimensions of a head")
+    need(not config.interleaved, f"{at}.interleaved", True, "pairs in halves")
+    scaling = {} if config.scaling is None else _write_scaling(config.scaling, f"{at}.scaling")
+    table = {"rope_type": "default", "rope_theta": config.theta, **scaling}
+    return {"rope_parameters": table, "rope_theta": config.theta, "rope_scaling": scaling or None}
+
+
+def _write_scaling(scaling: rotary.ScalingConfig, at: str) -> dict[str, Any]:
     if isinstance(scaling, rotary.LinearScalingConfig):
-        table |= {"rope_type": "linear", "factor": scaling.factor}
-    elif isinstance(scaling, rotary.DynamicScalingConfig):
-        table |= {"rope_type": "dynamic", "factor": scaling.factor}
-    elif isinstance(scaling, rotary.Llama3ScalingConfig):
-        table |= {"rope_type": "llama3", "factor": scaling.factor, "low_freq_factor": scaling.low}
-        table |= {"high_freq_factor": scaling.high, "original_max_position_embeddings": scaling.original}
-    elif isinstance(scaling, rotary.YarnScalingConfig):
-        table |= {"rope_type": "yarn", "factor": scaling.factor, "original_max_position_embeddings": scaling.original}
+        return {"rope_type": "linear", "factor": scaling.factor}
+    if isinstance(scaling, rotary.DynamicScalingConfig):
+        return {"rope_type": "dynamic", "factor": scaling.factor}
+    if isinstance(scaling, rotary.Llama3ScalingConfig):
+        table = {"rope_type": "llama3", "factor": scaling.factor, "low_freq_factor": scaling.low}
+        return table | {"high_freq_factor": scaling.high, "original_max_position_embeddings": scaling.original}
+    if isinstance(scaling, rotary.YarnScalingConfig):
+        table = {"rope_type": "yarn", "factor": scaling.factor, "original_max_position_embeddings": scaling.original}
         table |= {"beta_fast": scaling.beta_fast, "beta_slow": scaling.beta_slow, "truncate": scaling.truncate}
-        said = {name: getattr(scaling, name) for name in ("attention_factor", "mscale", "mscale_all_dim")}
-        table |= {name: value for name, value in said.items() if value is not None}
-    elif isinstance(scaling, rotary.LongRoPEScalingConfig):
-        table |= {"rope_type": "longrope", "short_factor": list(scaling.short), "long_factor": list(scaling.long)}
-        table |= {"factor": scaling.factor, "original_max_position_embeddings": scaling.original}
-        table |= {} if scaling.attention_factor is None else {"attention_factor": scaling.attention_factor}
-    else:
-        need(scaling is None, f"scaling of kind {type(scaling).__name__}")
-    return {"rope_parameters": table}
+        return table | _present(scaling, "attention_factor", "mscale", "mscale_all_dim")
+    found = the(rotary.LongRoPEScalingConfig, scaling, at)
+    table = {"rope_type": "longrope", "short_factor": list(found.short), "long_factor": list(found.long)}
+    table |= {"factor": found.factor, "original_max_position_embeddings": found.original}
+    return table | _present(found, "attention_factor")
+
+
+def _present(scaling: rotary.ScalingConfig, *names: str) -> dict[str, Any]:
+    return {name: getattr(scaling, name) for name in names if getattr(scaling, name) is not None}

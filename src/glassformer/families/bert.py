@@ -6,7 +6,17 @@ from typing import Any
 
 from glassformer.checkpoints.keys import Keys
 from glassformer.checkpoints.rules import Rename, Rule
-from glassformer.families._shared import ACTIVATIONS, activation_name, head_name, head_of, label_rules, need, uniform
+from glassformer.families._shared import (
+    ACTIVATIONS,
+    EVERYWHERE,
+    activation_name,
+    head_name,
+    head_of,
+    label_rules,
+    need,
+    the,
+    uniform,
+)
 from glassformer.models.transformer import TransformerConfig
 from glassformer.parts.attention import AttentionConfig
 from glassformer.parts.block import BlockConfig
@@ -33,23 +43,26 @@ TIED_COPIES = {
     "cls.predictions.decoder.weight": "embeddings.word_embeddings.weight",
     "cls.predictions.decoder.bias": "cls.predictions.bias",
 }
-BIASES = ("query", "key", "value", "output")
+SPECIAL = {"pad_token_id": 0}
+#: Settings of another BERT, in configs that were converted from it.
+OTHER_POOLER = tuple(
+    f"pooler_{name}" for name in ("fc_size", "num_attention_heads", "num_fc_layers", "size_per_head", "type")
+)
 LABELS = {"classify": "classifier", "tag": "classifier", "span": "qa_outputs", "sentence": "cls.seq_relationship"}
 POOLED = frozenset({"hidden", "pretrain", "sentence", "classify"})
 
 
 def to_config(keys: Keys, head: str) -> TransformerConfig:
-    """The description of a BERT config.json; a pooler or a second head of pre-training counts if its tensors are there."""
-    keys.only("is_decoder", None, False)
-    keys.only("add_cross_attention", None, False)
-    keys.only("position_embedding_type", None, "absolute")
-    keys.only("pruned_heads", None, {})
-    keys.raw("directionality"), keys.raw("pooler_fc_size"), keys.raw("pooler_num_attention_heads")
-    keys.raw("pooler_num_fc_layers"), keys.raw("pooler_size_per_head"), keys.raw("pooler_type")  # of another BERT
+    """The description of a BERT config.json; a pooler or a head of pre-training counts if its tensors are there."""
+    keys.only("is_decoder", False)
+    keys.only("add_cross_attention", False)
+    keys.only("position_embedding_type", "absolute")
+    keys.only("pruned_heads", {})
+    keys.ignore("directionality", *OTHER_POOLER)
     d_model, tensors = keys.size("hidden_size", 768), keys.tensors
     norm = LayerNormConfig(eps=keys.take("layer_norm_eps", float, 1e-12))
     activation = keys.choose("hidden_act", ACTIVATIONS, "gelu")
-    attention = AttentionConfig(n_heads=keys.size("num_attention_heads", 12), biases=BIASES)
+    attention = AttentionConfig(n_heads=keys.size("num_attention_heads", 12), biases=EVERYWHERE)
     feed_forward = FeedForwardConfig(d_ff=keys.size("intermediate_size", 3072), activation=activation)
     block = BlockConfig(attention=attention, feed_forward=feed_forward, norm=norm, order="post")
     positions = keys.size("max_position_embeddings", 512)
@@ -74,18 +87,18 @@ def to_config(keys: Keys, head: str) -> TransformerConfig:
 
 def from_config(config: TransformerConfig) -> dict[str, Any]:
     """The keys of a BERT config.json; what they cannot say is found by reading them back."""
-    block = uniform(config.encoder, "encoder")
-    need(isinstance(block.norm, LayerNormConfig), f"norm of kind {type(block.norm).__name__}")
-    need(isinstance(block.feed_forward, FeedForwardConfig), f"feed_forward of kind {type(block.feed_forward).__name__}")
-    need(config.embedding.n_segments > 0, "no token types")
-    assert isinstance(block.norm, LayerNormConfig) and isinstance(block.feed_forward, FeedForwardConfig)
+    block, at = uniform(config.encoder, "encoder"), "encoder.blocks[0]"
+    norm = the(LayerNormConfig, block.norm, f"{at}.norm")
+    feed_forward = the(FeedForwardConfig, block.feed_forward, f"{at}.feed_forward")
+    need(config.embedding.n_segments > 0, "embedding.n_segments", 0, "token types")
+    need(config.max_positions is not None, "max_positions", None, "the length of the table of positions")
     return {
         "hidden_size": config.d_model,
         "num_hidden_layers": len(config.encoder.blocks) if config.encoder else 0,
         "num_attention_heads": block.attention.n_heads,
-        "intermediate_size": block.feed_forward.d_ff,
-        "hidden_act": activation_name(block.feed_forward.activation),
-        "layer_norm_eps": block.norm.eps,
+        "intermediate_size": feed_forward.d_ff,
+        "hidden_act": activation_name(feed_forward.activation),
+        "layer_norm_eps": norm.eps,
         "max_position_embeddings": config.max_positions,
         "type_vocab_size": config.embedding.n_segments,
         "vocab_size": config.vocab_size,
@@ -119,11 +132,13 @@ def head_rules(config: TransformerConfig) -> list[Rule]:
     if kind not in ("tokens", "pretrain"):
         return label_rules(LABELS, config)
     ours = "head.tokens" if kind == "pretrain" else "head"
+    # transformers adds decoder.bias; where nothing is tied the other bias is trained by nothing and used by nothing
+    bias = "cls.predictions.bias" if getattr(config.head, "tied", False) else "cls.predictions.decoder.bias"
     sentence = [Rename("cls.seq_relationship.*", "head.sentence.proj.*")] if kind == "pretrain" else []
     return [
         Rename("cls.predictions.transform.dense.*", f"{ours}.transform.dense.*"),
         Rename("cls.predictions.transform.LayerNorm.*", f"{ours}.transform.norm.*"),
-        Rename("cls.predictions.bias", f"{ours}.proj.bias"),
+        Rename(bias, f"{ours}.proj.bias", older="cls.predictions.bias"),
         Rename("cls.predictions.decoder.weight", f"{ours}.proj.weight"),
         *sentence,
     ]

@@ -6,7 +6,7 @@ from typing import Any
 
 from glassformer.checkpoints.keys import Keys
 from glassformer.checkpoints.rules import Rename, Rule, Split, Transpose
-from glassformer.families._shared import ACTIVATIONS, head_name, head_of, label_rules, need, uniform
+from glassformer.families._shared import ACTIVATIONS, EVERYWHERE, head_name, head_of, label_rules, need, the, uniform
 from glassformer.models.transformer import TransformerConfig
 from glassformer.parts.attention import AttentionConfig
 from glassformer.parts.block import BlockConfig
@@ -28,22 +28,25 @@ ARCHITECTURES = {
 PREFIX = "transformer."
 JUNK = (r"h\.\d+\.attn\.(bias|masked_bias)",)
 TIED_COPIES = {"lm_head.weight": "wte.weight"}
-BIASES = ("query", "key", "value", "output")
+SPECIAL = {"bos_token_id": 50256, "eos_token_id": 50256}
+#: Of the double-heads model alone.
+SUMMARY = tuple(f"summary_{name}" for name in ("type", "use_proj", "activation", "proj_to_labels", "first_dropout"))
+#: The names that GPT-2's own configs use.
+NAMES = {ours: theirs for theirs, ours in reversed(list(ACTIVATIONS.items()))} | {"gelu_tanh": "gelu_new"}
 LABELS = {"classify": "score", "tag": "classifier", "span": "qa_outputs"}
 
 
 def to_config(keys: Keys, head: str) -> TransformerConfig:
     """The description of a GPT-2 config.json."""
     d_model, n_heads = keys.size("n_embd", 768), keys.size("n_head", 12)
-    keys.only("add_cross_attention", None, False)
-    keys.only("scale_attn_by_inverse_layer_idx", None, False)
-    keys.raw("reorder_and_upcast_attn")  # the same numbers in another order
-    for name in ("summary_type", "summary_use_proj", "summary_activation", "summary_proj_to_labels", "summary_first_dropout"):
-        keys.raw(name)  # of the double-heads model alone
+    keys.only("add_cross_attention", False)
+    keys.only("scale_attn_by_inverse_layer_idx", False)
+    keys.ignore("reorder_and_upcast_attn", "n_ctx", "predict_special_tokens")  # the same numbers in another order; old
+    keys.ignore(*SUMMARY)
     norm = LayerNormConfig(eps=keys.take("layer_norm_epsilon", float, 1e-5))
     positions = keys.size("n_positions", 1024)
     scaled = keys.take("scale_attn_weights", bool, True)
-    attention = AttentionConfig(n_heads=n_heads, biases=BIASES, scale=None if scaled else 1.0)
+    attention = AttentionConfig(n_heads=n_heads, biases=EVERYWHERE, scale=None if scaled else 1.0)
     activation = keys.choose("activation_function", ACTIVATIONS, "gelu_new")
     feed_forward = FeedForwardConfig(d_ff=keys.maybe("n_inner", int) or 4 * d_model, activation=activation)
     block = BlockConfig(attention=attention, feed_forward=feed_forward, norm=norm)
@@ -61,21 +64,19 @@ def to_config(keys: Keys, head: str) -> TransformerConfig:
 
 def from_config(config: TransformerConfig) -> dict[str, Any]:
     """The keys of a GPT-2 config.json; what they cannot say is found by reading them back."""
-    block = uniform(config.decoder, "decoder")
-    need(isinstance(block.norm, LayerNormConfig), f"norm of kind {type(block.norm).__name__}")
-    need(isinstance(block.feed_forward, FeedForwardConfig), f"feed_forward of kind {type(block.feed_forward).__name__}")
-    assert isinstance(block.norm, LayerNormConfig) and isinstance(block.feed_forward, FeedForwardConfig)
-    activation = block.feed_forward.activation
-    names = {ours: theirs for theirs, ours in ACTIVATIONS.items()} | {"gelu": "gelu", "gelu_tanh": "gelu_new"}
+    block, at = uniform(config.decoder, "decoder"), "decoder.blocks[0]"
+    norm = the(LayerNormConfig, block.norm, f"{at}.norm")
+    feed_forward = the(FeedForwardConfig, block.feed_forward, f"{at}.feed_forward")
+    need(config.max_positions is not None, "max_positions", None, "the length of the table of positions")
     return {
         "n_embd": config.d_model,
         "n_head": block.attention.n_heads,
         "n_layer": len(config.decoder.blocks) if config.decoder else 0,
-        "n_inner": None if block.feed_forward.d_ff == 4 * config.d_model else block.feed_forward.d_ff,
+        "n_inner": None if feed_forward.d_ff == 4 * config.d_model else feed_forward.d_ff,
         "n_positions": config.max_positions,
         "vocab_size": config.vocab_size,
-        "activation_function": names[activation],
-        "layer_norm_epsilon": block.norm.eps,
+        "activation_function": NAMES[feed_forward.activation],
+        "layer_norm_epsilon": norm.eps,
         "scale_attn_weights": block.attention.scale is None,
         "tie_word_embeddings": getattr(config.head, "tied", True),
     }

@@ -8,12 +8,14 @@ from glassformer.checkpoints.keys import Keys
 from glassformer.checkpoints.rules import Rename, Rule
 from glassformer.families._shared import (
     ACTIVATIONS,
+    EVERYWHERE,
     activation_name,
     head_name,
     head_of,
     label_rules,
     need,
     read_rotary,
+    the,
     uniform,
     write_rotary,
 )
@@ -36,23 +38,25 @@ ARCHITECTURES = {
 PREFIX = "model."
 JUNK = (r"layers\.\d+\.self_attn\.rotary_emb\.inv_freq", r"rotary_emb\.inv_freq")
 TIED_COPIES = {"lm_head.weight": "embed_tokens.weight"}
-BIASES = ("query", "key", "value", "output")
+SPECIAL = {"bos_token_id": 1, "eos_token_id": 2}
 LABELS = {"classify": "score", "tag": "score"}
 
 
 def to_config(keys: Keys, head: str) -> TransformerConfig:
     """The description of a Llama config.json."""
     d_model, n_heads = keys.size("hidden_size", 4096), keys.size("num_attention_heads", 32)
-    keys.only("pretraining_tp", None, 1)
-    keys.only("sliding_window", None)
+    keys.ignore("pretraining_tp")  # the same products in slices
+    keys.only("sliding_window")
+    keys.only("rope_interleaved", False)
     norm = RMSNormConfig(eps=keys.take("rms_norm_eps", float, 1e-6), cast="weight")
-    head_dim = keys.maybe("head_dim", int) or d_model // n_heads
+    head_dim = keys.size("head_dim", max(1, d_model // n_heads))
+    longest = keys.size("max_position_embeddings", 2048, most=1 << 30)
     attention = AttentionConfig(
         n_heads=n_heads,
         n_kv_heads=keys.size("num_key_value_heads", n_heads),
         head_dim=head_dim,
-        positions=read_rotary(keys, head_dim=head_dim),
-        biases=BIASES if keys.take("attention_bias", bool, False) else (),
+        positions=read_rotary(keys, head_dim=head_dim, longest=longest),
+        biases=EVERYWHERE if keys.take("attention_bias", bool, False) else (),
     )
     feed_forward = GatedConfig(
         d_ff=keys.size("intermediate_size", 11008),
@@ -64,7 +68,7 @@ def to_config(keys: Keys, head: str) -> TransformerConfig:
     return TransformerConfig(
         d_model=d_model,
         vocab_size=keys.size("vocab_size", 32000),
-        max_positions=keys.size("max_position_embeddings", most=1 << 30),
+        max_positions=longest,
         decoder=StackConfig(blocks=(block,) * keys.size("num_hidden_layers", 32, most=10_000), norm=norm),
         pooler=PoolerConfig(take="last") if head == "classify" else None,
         head=head_of(head, keys, tokens=TokenHeadConfig(tied=tied), class_bias=False),
@@ -73,21 +77,17 @@ def to_config(keys: Keys, head: str) -> TransformerConfig:
 
 def from_config(config: TransformerConfig) -> dict[str, Any]:
     """The keys of a Llama config.json; what they cannot say is found by reading them back."""
-    block = uniform(config.decoder, "decoder")
-    attention, feed_forward, norm = block.attention, block.feed_forward, block.norm
-    need(isinstance(norm, RMSNormConfig), f"norm of kind {type(norm).__name__}")
-    need(isinstance(feed_forward, GatedConfig), f"feed_forward of kind {type(feed_forward).__name__}")
-    need(isinstance(attention.positions, RotaryConfig), f"positions of kind {type(attention.positions).__name__}")
-    need(config.max_positions is not None, "no max_positions")
-    assert isinstance(norm, RMSNormConfig) and isinstance(feed_forward, GatedConfig)
-    assert isinstance(attention.positions, RotaryConfig)
-    head_dim = attention.width(config.d_model)
+    block, at = uniform(config.decoder, "decoder"), "decoder.blocks[0]"
+    attention, norm = block.attention, the(RMSNormConfig, block.norm, f"{at}.norm")
+    feed_forward = the(GatedConfig, block.feed_forward, f"{at}.feed_forward")
+    positions = the(RotaryConfig, attention.positions, f"{at}.attention.positions")
+    need(config.max_positions is not None, "max_positions", None, "the longest row")
     return {
         "hidden_size": config.d_model,
         "num_hidden_layers": len(config.decoder.blocks) if config.decoder else 0,
         "num_attention_heads": attention.n_heads,
         "num_key_value_heads": attention.n_kv_heads or attention.n_heads,
-        "head_dim": head_dim,
+        "head_dim": attention.width(config.d_model),
         "intermediate_size": feed_forward.d_ff,
         "hidden_act": activation_name(feed_forward.activation),
         "attention_bias": bool(attention.biases),
@@ -96,7 +96,7 @@ def from_config(config: TransformerConfig) -> dict[str, Any]:
         "max_position_embeddings": config.max_positions,
         "vocab_size": config.vocab_size,
         "tie_word_embeddings": getattr(config.head, "tied", False),
-        **write_rotary(attention.positions, head_dim),
+        **write_rotary(positions, f"{at}.attention.positions"),
     }
 
 
@@ -108,7 +108,10 @@ def rules(config: TransformerConfig) -> list[Rule]:
         Rename(f"{theirs}.input_layernorm.weight", f"{ours}.attention_norm.before.weight"),
         *(Rename(f"{theirs}.self_attn.{name}_proj.*", f"{ours}.attention.{name}_proj.*") for name in "qkvo"),
         Rename(f"{theirs}.post_attention_layernorm.weight", f"{ours}.feed_forward_norm.before.weight"),
-        *(Rename(f"{theirs}.mlp.{name}_proj.*", f"{ours}.feed_forward.{name}_proj.*") for name in ("gate", "up", "down")),
+        *(
+            Rename(f"{theirs}.mlp.{name}_proj.*", f"{ours}.feed_forward.{name}_proj.*")
+            for name in ("gate", "up", "down")
+        ),
         Rename(f"{PREFIX}norm.weight", "decoder.norm.weight"),
         *([Rename("lm_head.weight", "head.proj.weight")] if head_name(config) == "tokens" else []),
         *label_rules(LABELS, config),

@@ -13,6 +13,12 @@ ARCHITECTURES = {"Transformer": "own"}
 PREFIX = ""
 JUNK = ()
 TIED_COPIES: dict[str, str] = {}
+SPECIAL: dict[str, int] = {}
+
+
+def head_name(config: TransformerConfig) -> str:
+    """The description says what its head is."""
+    return "own"
 
 
 def to_config(keys: Keys, head: str) -> TransformerConfig:

@@ -10,7 +10,8 @@ from typing import Any
 from glassformer.checkpoints.keys import Keys
 from glassformer.checkpoints.rules import Rename, Rule
 from glassformer.core.errors import CheckpointError
-from glassformer.families._shared import ACTIVATIONS, head_name, need, uniform
+from glassformer.families import _shared
+from glassformer.families._shared import ACTIVATIONS, need, the, uniform
 from glassformer.models.transformer import TransformerConfig
 from glassformer.parts.attention import AttentionConfig
 from glassformer.parts.block import BlockConfig
@@ -34,13 +35,16 @@ TIED_COPIES = {
     "decoder.embed_tokens.weight": "shared.weight",
     "lm_head.weight": "shared.weight",
 }
+SPECIAL = {"pad_token_id": 0, "eos_token_id": 1}
 NAMES = {"relu": "relu", "gelu": "gelu", "gelu_tanh": "gelu_new", "silu": "silu"}
 
 
 def to_config(keys: Keys, head: str) -> TransformerConfig:
     """The description of a T5 config.json."""
-    keys.only("is_decoder", None, False)
-    keys.raw("n_positions"), keys.raw("dense_act_fn"), keys.raw("is_gated_act")  # said by feed_forward_proj
+    keys.only("is_decoder", False)
+    keys.ignore(
+        "n_positions", "dense_act_fn", "is_gated_act"
+    )  # relative positions have no end; feed_forward_proj says it
     d_model = keys.size("d_model", 512)
     norm = RMSNormConfig(eps=keys.take("layer_norm_epsilon", float, 1e-6), cast="weight")
     attention = AttentionConfig(n_heads=keys.size("num_heads", 8), head_dim=keys.size("d_kv", 64), scale=1.0)
@@ -66,6 +70,11 @@ def to_config(keys: Keys, head: str) -> TransformerConfig:
     )
 
 
+def head_name(config: TransformerConfig) -> str:
+    """T5 has a name of its own for an encoder alone."""
+    return "encoder" if config.decoder is None else _shared.head_name(config)
+
+
 def _feed_forward(keys: Keys) -> FeedForwardConfig | GatedConfig:
     """``relu``, ``gated-gelu`` (which means the tanh form), ``gated-silu``."""
     said, d_ff = keys.take("feed_forward_proj", str, "relu"), keys.size("d_ff", 2048)
@@ -82,19 +91,15 @@ def _feed_forward(keys: Keys) -> FeedForwardConfig | GatedConfig:
 
 def from_config(config: TransformerConfig) -> dict[str, Any]:
     """The keys of a T5 config.json; what they cannot say is found by reading them back."""
-    block, stack = uniform(config.encoder, "encoder"), config.encoder
-    norm, feed_forward = block.norm, block.feed_forward
-    need(isinstance(norm, RMSNormConfig), f"norm of kind {type(norm).__name__}")
-    need(isinstance(feed_forward, FeedForwardConfig | GatedConfig), f"feed_forward of kind {type(feed_forward).__name__}")
-    assert isinstance(norm, RMSNormConfig) and isinstance(feed_forward, FeedForwardConfig | GatedConfig)
-    assert stack is not None
-    buckets = stack.positions
-    need(isinstance(buckets, RelativeBucketsConfig), "no relative buckets that the blocks share")
-    assert isinstance(buckets, RelativeBucketsConfig)
-    gated = isinstance(feed_forward, GatedConfig)
-    need(feed_forward.activation in NAMES, f"activation {feed_forward.activation!r}")
+    block, at = uniform(config.encoder, "encoder"), "encoder.blocks[0]"
+    stack = the(StackConfig, config.encoder, "encoder")
+    norm = the(RMSNormConfig, block.norm, f"{at}.norm")
+    buckets = the(RelativeBucketsConfig, stack.positions, "encoder.positions")
+    wide = block.feed_forward if isinstance(block.feed_forward, GatedConfig) else None
+    feed_forward = wide or the(FeedForwardConfig, block.feed_forward, f"{at}.feed_forward")
+    need(feed_forward.activation in NAMES, f"{at}.feed_forward.activation", feed_forward.activation, ", ".join(NAMES))
     name = NAMES[feed_forward.activation]
-    name = "gated-" + {"gelu_new": "gelu"}.get(name, name) if gated else name
+    name = "gated-" + {"gelu_new": "gelu"}.get(name, name) if wide else name
     scaled = not isinstance(config.head, TokenHeadConfig) or config.head.scale != 1.0
     return {
         "d_model": config.d_model,
@@ -121,10 +126,16 @@ def rules(config: TransformerConfig) -> list[Rule]:
         theirs, ours = f"{stack}.block.*.layer", f"{stack}.blocks.*"
         last = 1 if stack == "encoder" else 2
         first = f"{stack}.block.0.layer.0.SelfAttention.relative_attention_bias.weight"
-        found += [Rename(first, f"{stack}.positions.weight"), Rename(f"{stack}.final_layer_norm.weight", f"{stack}.norm.weight")]
+        found += [
+            Rename(first, f"{stack}.positions.weight"),
+            Rename(f"{stack}.final_layer_norm.weight", f"{stack}.norm.weight"),
+        ]
         found += [Rename(f"{theirs}.0.SelfAttention.{x}.weight", f"{ours}.attention.{x}_proj.weight") for x in "qkvo"]
         found += [Rename(f"{theirs}.0.layer_norm.weight", f"{ours}.attention_norm.before.weight")]
-        found += [Rename(f"{theirs}.{last}.DenseReluDense.{a}.weight", f"{ours}.feed_forward.{b}_proj.weight") for a, b in _wide(config)]
+        found += [
+            Rename(f"{theirs}.{last}.DenseReluDense.{a}.weight", f"{ours}.feed_forward.{b}_proj.weight")
+            for a, b in _wide(config)
+        ]
         found += [Rename(f"{theirs}.{last}.layer_norm.weight", f"{ours}.feed_forward_norm.before.weight")]
     theirs, ours = "decoder.block.*.layer.1", "decoder.blocks.*"
     found += [Rename(f"{theirs}.EncDecAttention.{x}.weight", f"{ours}.cross_attention.{x}_proj.weight") for x in "qkvo"]
