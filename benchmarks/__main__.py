@@ -7,7 +7,6 @@ import importlib
 import json
 import os
 import pkgutil
-import platform
 import sys
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import torch
 
 import benchmarks
 from benchmarks.paired import HEADER
+from glassformer.core import machine
 
 HELPERS = {"paired", "shapes", "__main__"}
 
@@ -42,17 +42,9 @@ def main() -> None:
 
 
 def _machine() -> str:
-    """The processor's name and whether it has bf16 units; the load says how quiet it was."""
-    model = platform.processor() or platform.machine()
-    flags = ""
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        text = info.read_text(encoding="utf-8")
-        found = [line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("model name")]
-        model = found[0] if found else model
-        flags = " with bf16" if "avx512_bf16" in text or "amx_bf16" in text else " without bf16"
-    load = f"load {os.getloadavg()[0]:.1f}"
-    return f"{model}{flags}, {load}"
+    """The processor, whether it has bf16 units, and how busy the machine is."""
+    units = [name for name in machine.instruction_sets() if "bf16" in name]
+    return f"{machine.cpu_name()}, {' '.join(units) or 'no bf16 units'}, load {os.getloadavg()[0]:.1f}"
 
 
 if __name__ == "__main__":

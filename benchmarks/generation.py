@@ -45,4 +45,13 @@ def figures() -> Iterator[Figure]:
         share = NEW * weight_bytes / seconds / (read_bandwidth() * 1e9)
         said = f"transformers.generate, {100 * agree:.0f} % equal tokens"
         rate = ratio(times, "ours", "transformers")
-        yield Figure(f"generate 124 M, batch {batch}", batch * NEW / seconds, "tokens/s", said, rate, wanted, share, "read bandwidth")
+        yield Figure(
+            f"generate 124 M, batch {batch}",
+            batch * NEW / seconds,
+            "tokens/s",
+            said,
+            rate,
+            wanted,
+            share,
+            "read bandwidth",
+        )

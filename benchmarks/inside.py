@@ -27,7 +27,16 @@ def figures() -> Iterator[Figure]:
     times = interleave(cases, repeats=REPEATS)
     share = model.summary().flops_per_token * 256 / median(times, "reading") / limit
     rate = ratio(times, "reading", "plain")
-    yield Figure("forward, every residual read", median(times, "reading") * 1e3, "ms", "the untapped forward", rate, 1 / 1.05, share, "GEMM rate")
+    yield Figure(
+        "forward, every residual read",
+        median(times, "reading") * 1e3,
+        "ms",
+        "the untapped forward",
+        rate,
+        1 / 1.05,
+        share,
+        "GEMM rate",
+    )
     yield from _patterns(limit)
 
 
@@ -47,4 +56,13 @@ def _patterns(limit: float) -> Iterator[Figure]:
     times = interleave({"plain": lambda: layer(tokens), "reading": reading}, repeats=REPEATS)
     share = layer.summary().flops_per_token * shape.length / median(times, "reading") / limit
     rate = ratio(times, "reading", "plain")
-    yield Figure("one layer at 1,024 tokens, all patterns read", median(times, "reading") * 1e3, "ms", "the layer", rate, 1 / 1.6, share, "GEMM rate")
+    yield Figure(
+        "one layer at 1,024 tokens, all patterns read",
+        median(times, "reading") * 1e3,
+        "ms",
+        "the layer",
+        rate,
+        1 / 1.6,
+        share,
+        "GEMM rate",
+    )

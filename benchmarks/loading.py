@@ -26,7 +26,16 @@ def figures() -> Iterator[Figure]:
         size = file.stat().st_size
     name, seconds = f"load a folder of {size / 1e6:.0f} MB", median(times, "load")
     share = median(times, "read") / seconds
-    yield Figure(name, size / seconds / 1e9, "GB/s", "reading the file", ratio(times, "load", "read"), 1 / 1.2, share, "file read rate")
+    yield Figure(
+        name,
+        size / seconds / 1e9,
+        "GB/s",
+        "reading the file",
+        ratio(times, "load", "read"),
+        1 / 1.2,
+        share,
+        "file read rate",
+    )
 
 
 @torch.no_grad()

@@ -34,16 +34,15 @@ class Figure:
         """One row of a Markdown table."""
         met = "" if self.ratio >= self.wanted else " (short)"
         share = "" if self.share is None else f"{100 * self.share:.0f} % of {self.limit}"
-        return (
-            f"| {self.name} | {self.value:,.4g} {self.unit} | {self.peer} | {self.ratio:.2f} | {self.wanted:.2f}{met} | {share} |"
-        )
+        ours, aim = f"{self.value:,.4g} {self.unit}", f"{self.wanted:.2f}{met}"
+        return f"| {self.name} | {ours} | {self.peer} | {self.ratio:.2f} | {aim} | {share} |"
 
 
 HEADER = "| what | ours | against | ratio | aim | share of a limit |\n|---|---|---|---|---|---|"
 
 
 def interleave(cases: Mapping[str, Callable[[], object]], *, repeats: int, warmup: int = 1) -> dict[str, list[float]]:
-    """Seconds of each repeat of each case; the cases take turns, so that a change of the machine's load meets them all."""
+    """Seconds of each repeat of each case; they take turns, so that a change of the machine's load meets them all."""
     times: dict[str, list[float]] = {name: [] for name in cases}
     for turn in range(warmup + repeats):
         for name, case in _order(cases, turn):

@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # the same names for type checkers and editors; a test compar
     from glassformer.checkpoints.folder import load as load
     from glassformer.core import errors as errors
     from glassformer.core.config import Config as Config
+    from glassformer.generate.text import generate as generate, stream as stream
     from glassformer.models.transformer import TransformerConfig as TransformerConfig
     from glassformer.parts.attention import AttentionConfig as AttentionConfig
     from glassformer.parts.block import BlockConfig as BlockConfig, ParallelBlockConfig as ParallelBlockConfig
@@ -46,6 +47,10 @@ if TYPE_CHECKING:  # the same names for type checkers and editors; a test compar
         YarnScalingConfig as YarnScalingConfig,
     )
     from glassformer.parts.stack import StackConfig as StackConfig
+    from glassformer.tokenizers.tokenizer import load_tokenizer as load_tokenizer
+    from glassformer.train import losses as losses
+    from glassformer.train.config import TrainConfig as TrainConfig
+    from glassformer.train.loop import resume as resume, train as train
 
 __version__ = "0.1.0"
 
@@ -54,11 +59,13 @@ MODULES = {
     "data": "glassformer.data",
     "errors": "glassformer.core.errors",
     "inside": "glassformer.inside",
+    "losses": "glassformer.train.losses",
 }
 #: Every public name by the module it is in.
 NAMES = {
     "glassformer.checkpoints.folder": "load",
     "glassformer.core.config": "Config",
+    "glassformer.generate.text": "generate stream",
     "glassformer.models.transformer": "TransformerConfig",
     "glassformer.parts.attention": "AttentionConfig",
     "glassformer.parts.block": "BlockConfig ParallelBlockConfig",
@@ -74,6 +81,9 @@ NAMES = {
         "LongRoPEScalingConfig RotaryConfig YarnScalingConfig"
     ),
     "glassformer.parts.stack": "StackConfig",
+    "glassformer.tokenizers.tokenizer": "load_tokenizer",
+    "glassformer.train.config": "TrainConfig",
+    "glassformer.train.loop": "resume train",
 }
 HOMES = {**MODULES, **{name: module for module, names in NAMES.items() for name in names.split()}}
 __all__ = ["__version__", *HOMES]

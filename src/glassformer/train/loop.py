@@ -1,0 +1,371 @@
+"""The training loop: steps that can be stopped anywhere and go on bit for bit.
+
+Everything random in a step is seeded by the run's seed and the number of the step, and the place in the data is a few
+integers; so a checkpoint needs no state of a random generator.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from glassformer import __version__
+from glassformer.checkpoints.folder import load
+from glassformer.core.config import read_json
+from glassformer.core.discovery import load as discover
+from glassformer.core.errors import CheckpointError, ConfigError, DataError
+from glassformer.core.terminal import Progress, duration
+from glassformer.data.sampling import Sampler
+from glassformer.data.text_data import TextData, from_recipe
+from glassformer.data.tokens import TextTokenizer, TokenStream, end_token
+from glassformer.models.transformer import SpecialTokens, Transformer
+from glassformer.tokenizers.tokenizer import Tokenizer, check_fits
+from glassformer.train.config import Plan, TrainConfig
+from glassformer.train.evaluate import Measure, byte_lengths, measure_all
+from glassformer.train.files import Files
+from glassformer.train.folder import RUN_FILE, Checkpoint, newest, prune, publish, write_checkpoint
+from glassformer.train.lock import locked
+from glassformer.train.log import Entry, MetricsLog
+from glassformer.train.run import Run
+from glassformer.train.sample import sample_text
+from glassformer.train.state import Machine, State, say_what_differs, surroundings
+from glassformer.train.step import Learner, Outcome
+from glassformer.train.stop import StopRequest
+
+_MOST_SKIPPED = 10
+_SMOOTHING = 0.95
+
+
+class TrainingData(Protocol):
+    """What a run reads; ``glassformer.data.TextData`` is one."""
+
+    @property
+    def tokenizer(self) -> TextTokenizer:
+        """What made the tokens; it is saved beside the model."""
+        ...
+
+    @property
+    def sampler(self) -> Sampler:
+        """The training batches."""
+        ...
+
+    @property
+    def validation(self) -> Mapping[str, TokenStream]:
+        """Place → held-out stream; may be empty."""
+        ...
+
+    @property
+    def length(self) -> int:
+        """Tokens to predict in a sample, where the run does not say."""
+        ...
+
+    @property
+    def recipe(self) -> Mapping[str, Any]:
+        """How to read the same data again; empty where that cannot be said."""
+        ...
+
+
+def train(
+    model: Transformer,
+    data: TrainingData,
+    config: TrainConfig,
+    *,
+    out: str | Path,
+    machine: Machine | None = None,
+    progress: Progress | None = None,
+) -> Run:
+    """Train a model in a new folder.
+
+    Args:
+        model: Is changed in place.
+        data: What it reads.
+        config: How long, and how.
+        out: A folder that does not exist yet.
+        machine: Where it computes.
+        progress: Where it is shown; stderr when left out.
+
+    Raises:
+        CheckpointError: The folder exists, another process holds it, or the disk refuses.
+        ConfigError: Model, data and description do not fit together.
+        DataError: The loss was not finite too often.
+    """
+    run, machine = Path(out), machine or Machine()
+    plan = Plan(config, data.length)
+    _check(model, data, plan)
+    refuse_taken(run)
+    Files().make_folder(run)
+    with locked(run), nullcontext(progress) if progress is not None else Progress() as shown:
+        Files().replace_file(run / RUN_FILE, _described(data, config, machine))
+        state = State(cursor=data.sampler.start)
+        return _Trainer(run, model, data, plan, machine, state, shown, None).run()
+
+
+def refuse_taken(run: Path) -> None:
+    """A run is never overwritten.
+
+    Raises:
+        CheckpointError: The folder exists and is not empty.
+    """
+    if run.exists() and (not run.is_dir() or any(run.iterdir())):
+        do = f"choose another, or go on with it: glassformer train --resume {run}"
+        raise CheckpointError("the output folder exists", at=run, do=do)
+
+
+def resume(folder: str | Path, *, data: TrainingData | None = None, progress: Progress | None = None) -> Run:
+    """Go on with a run after its newest whole checkpoint, as if it had never stopped.
+
+    Args:
+        folder: The folder of the run.
+        data: What it reads, where that did not come from files.
+        progress: Where it is shown; stderr when left out.
+
+    Raises:
+        CheckpointError: There is no run, no whole checkpoint, or another process holds it.
+        DataError: The data is another one than the run began with.
+    """
+    run = Path(folder)
+    if not (run / RUN_FILE).is_file():
+        raise CheckpointError("not the folder of a run", at=run, expected=RUN_FILE)
+    with locked(run), nullcontext(progress) if progress is not None else Progress() as shown:
+        said = read_json(run / RUN_FILE)
+        config = TrainConfig.from_json(said["train"], f"{run / RUN_FILE}: train")
+        checkpoint = newest(run, shown.note)
+        if data is None:
+            data = _data_again(said, Tokenizer.load(checkpoint.folder), run)
+        if data.sampler.digest != said["data_sha256"]:
+            do = "put the old data back, or begin a new run"
+            raise DataError("the data changed since the run began", at=run, do=do)
+        say_what_differs(checkpoint.facts, shown)
+        model, machine, state = load(checkpoint.folder), Machine(**said["machine"]), State.from_json(checkpoint.facts)
+        return _Trainer(run, model, data, Plan(config, data.length), machine, state, shown, checkpoint).run()
+
+
+class _Trainer:
+    def __init__(
+        self,
+        run: Path,
+        model: Transformer,
+        data: TrainingData,
+        plan: Plan,
+        machine: Machine,
+        state: State,
+        progress: Progress,
+        checkpoint: Checkpoint | None,
+    ) -> None:
+        self.folder, self.model, self.data, self.plan = run, model, data, plan
+        self.config, self.machine, self.state, self.progress = plan.config, machine, state, progress
+        self.learner = _learner(model, data, plan, machine, checkpoint)
+        self.lengths = byte_lengths(data.tokenizer)
+        self.log = MetricsLog(run, upto=state.step)
+        self.saved_step = None if checkpoint is None else checkpoint.step
+        self.shown_loss: float | None = None
+        self.shown_speed = 0.0
+
+    def run(self) -> Run:
+        """Step until the budget is used or someone asks to stop; the last state is saved in both cases."""
+        before = torch.random.get_rng_state()
+        self.model.set_dropout(residual=self.config.dropout, embedding=self.config.dropout)
+        started = time.monotonic() - self.state.seconds
+        try:
+            with StopRequest() as stop:
+                if self.saved_step is None:
+                    self.save(None)
+                while not stop and not self.is_finished():
+                    self.step(started)
+                if self.saved_step != self.state.step:
+                    self.save(None)
+                self.say_the_end(stop)
+        finally:
+            self.log.close()
+            torch.random.set_rng_state(before)
+            self.model.set_dropout()
+            self.model.eval()
+        by = None if stop.signal is None else stop.signal.name
+        return Run(self.folder, self.log.entries, self.is_finished(), by)
+
+    def is_finished(self) -> bool:
+        """Whether the budget is used."""
+        return self.plan.progress(self.state.step, self.state.seconds) >= 1
+
+    def step(self, started: float) -> None:
+        """One step, with everything that comes due at it."""
+        state = self.state
+        before = self.plan.progress(state.step, state.seconds)
+        entry = self.learn(before, started)
+        now = self.plan.progress(state.step, state.seconds)
+        measured = self.validate() if self.is_due(self.config.eval_every, before, now) else None
+        is_better = False
+        if measured is not None:
+            entry["validation"] = measured
+            is_better = state.best_loss is None or measured["loss"] < state.best_loss
+            state.best_loss = measured["loss"] if is_better else state.best_loss
+        self.log.append(entry)
+        if is_better or self.is_due(self.config.save_every, before, now):
+            self.save(measured)
+        if self.is_due(self.config.sample_every, before, now):
+            self.sample()
+
+    def is_due(self, every: int | None, before: float, now: float) -> bool:
+        """Whether something is due, as it always is at the end."""
+        return now >= 1 or self.plan.is_due(every, self.state.step, before, now)
+
+    def learn(self, progress: float, started: float) -> Entry:
+        """Draw a batch and learn from it; the line for the log."""
+        state, begun = self.state, time.monotonic()
+        shape, factor = self.plan.shape(progress), self.plan.rate(state.step, state.seconds)
+        batch, state.cursor = self.data.sampler.draw(state.cursor, shape.rows, shape.length, progress)
+        batch = batch.to(self.machine.device)
+        found = self.learner.step(batch, number=state.step, micro_rows=shape.micro_rows, factor=factor)
+        speed = found.weight / max(time.monotonic() - begun, 1e-9)
+        state.step += 1
+        state.tokens += found.weight
+        state.seconds = time.monotonic() - started
+        self.count(found)
+        self.show(found, speed)
+        return {
+            "step": state.step,
+            "tokens": state.tokens,
+            "loss": found.loss if found.is_taken else None,
+            "norm": found.norm if found.is_taken else None,
+            "learning_rate": self.config.learning_rate * factor,
+            "skipped": state.skipped,
+            "seconds": round(state.seconds, 3),
+            "tokens_per_second": round(speed, 1),
+        }
+
+    def count(self, found: Outcome) -> None:
+        """Count a step that would have spoiled the weights, which it left alone.
+
+        Raises:
+            DataError: It is one of too many in a row.
+        """
+        if found.is_taken:
+            self.state.skipped_in_row = 0
+            return
+        self.state.skipped += 1
+        self.state.skipped_in_row += 1
+        got = f"loss {found.loss:.4g}, gradient norm {found.norm:.4g}"
+        self.progress.note(f"step {self.state.step} skipped: {got}")
+        if self.state.skipped_in_row >= _MOST_SKIPPED:
+            what = f"the loss was not finite {_MOST_SKIPPED} times in a row"
+            do = "lower the learning rate, or look at the data; the last checkpoint is from before"
+            raise DataError(what, at=f"step {self.state.step}", got=got, do=do)
+
+    def validate(self) -> dict[str, Any] | None:
+        """Measures of the held-out text, together and by place; None where there is none."""
+        if not self.data.validation:
+            return None
+        with self.machine.precision():
+            found = measure_all(
+                self.model,
+                self.data.validation,
+                self.lengths,
+                context=self.plan.longest,
+                most_tokens=self.config.eval_tokens,
+                batch_tokens=self.config.micro_tokens or self.config.batch_tokens,
+            )
+        together = sum(found.values(), Measure(0.0, 0, 0.0))
+        text = f"validation {together.loss:.3f} nats/token, {together.bits_per_byte:.3f} bits/byte"
+        self.progress.note(f"step {self.state.step}: {text}")
+        places = {"places": {name: one.to_json() for name, one in found.items()}} if len(found) > 1 else {}
+        return {**together.to_json(), **places} if math.isfinite(together.loss) else None
+
+    def save(self, measured: Mapping[str, Any] | None) -> None:
+        """Write a checkpoint; the run's own folder becomes the best model so far."""
+        self.log.sync()
+        loss = None if measured is None else measured["loss"]
+        facts = {**self.state.to_json(), **surroundings(), "validation_loss": loss}
+        saved = write_checkpoint(self.folder, self.state.step, self.save_model, self.learner.optimizers.state(), facts)
+        self.saved_step = self.state.step
+        if self.state.best_loss is None or loss == self.state.best_loss:
+            publish(self.folder, saved)
+        prune(self.folder, self.config.keep)
+
+    def save_model(self, folder: Path) -> None:
+        """The model's own files."""
+        self.model.save(folder, tokenizer=self.data.tokenizer)
+
+    def sample(self) -> None:
+        """Show what the model writes after the start of a held-out document."""
+        for stream in list(self.data.validation.values())[:1]:
+            turn = self.state.step
+            prompt, text = sample_text(self.model, self.data.tokenizer, stream, turn=turn, context=self.plan.longest)
+            self.progress.note(f"step {turn} writes: {_one_line(prompt)} → {_one_line(text)}")
+
+    def show(self, found: Outcome, speed: float) -> None:
+        """One line about where the run is."""
+        if found.is_taken:
+            self.shown_loss = found.loss if self.shown_loss is None else _mixed(self.shown_loss, found.loss)
+        self.shown_speed = speed if not self.shown_speed else _mixed(self.shown_speed, speed)
+        done, seconds = self.state.step, self.state.seconds
+        total = f"/{round(self.plan.steps(done, seconds))}" if self.config.minutes is None else ""
+        left = seconds / max(self.plan.progress(done, seconds), 1e-9) - seconds
+        loss = "–" if self.shown_loss is None else f"{self.shown_loss:.3f}"
+        speed_text = f"{self.shown_speed:,.0f} tokens/s"
+        self.progress.update(f"step {done}{total} · loss {loss} · {speed_text} · {duration(left)} left")
+
+    def say_the_end(self, stop: StopRequest) -> None:
+        """How to go on after a stop."""
+        if stop.signal is not None and not self.is_finished():
+            why = f"stopped after step {self.state.step} by {stop.signal.name}; everything is saved"
+            self.progress.note(f"{why} · go on with: glassformer train --resume {self.folder}")
+
+
+def _check(model: Transformer, data: TrainingData, plan: Plan) -> None:
+    discover("train.objectives", plan.config.objective).check(model.config)
+    check_fits(data.tokenizer, model.config.vocab_size)
+    reach = model.config.max_positions
+    if reach is not None and plan.longest > reach:
+        do = "train on shorter samples, or build a model for longer ones"
+        raise ConfigError("the context is longer than the model", got=plan.longest, expected=f"at most {reach}", do=do)
+
+
+def _learner(
+    model: Transformer, data: TrainingData, plan: Plan, machine: Machine, checkpoint: Checkpoint | None
+) -> Learner:
+    model.to(machine.device)
+    for weight in model.parameters():  # those of a loaded model lie in its file, wherever they happen to be aligned
+        weight.data = weight.data.clone()
+    if model.special == SpecialTokens():
+        model.special = SpecialTokens(end=(end_token(data.tokenizer),))
+    if machine.compile:
+        model.compile()
+    config = plan.config
+    optimizers = config.optimizer.build(model, config.learning_rate)
+    if checkpoint is not None:
+        optimizers.load(checkpoint.tensors())
+    return Learner(model, discover("train.objectives", config.objective), optimizers, machine, config.clip, config.seed)
+
+
+def _described(data: TrainingData, config: TrainConfig, machine: Machine) -> bytes:
+    said = {
+        "glassformer": __version__,
+        "train": config.to_json(),
+        "data": dict(data.recipe),
+        "data_sha256": data.sampler.digest,
+        "machine": asdict(machine),
+    }
+    return (json.dumps(said, indent=1, allow_nan=False) + "\n").encode()
+
+
+def _data_again(said: Mapping[str, Any], tokenizer: Tokenizer, run: Path) -> TextData:
+    if not said["data"]:
+        raise DataError("this run did not read files", at=run, do="pass its data: gf.resume(folder, data=data)")
+    return from_recipe(said["data"], tokenizer)
+
+
+def _mixed(shown: float, new: float) -> float:
+    return _SMOOTHING * shown + (1 - _SMOOTHING) * new
+
+
+def _one_line(text: str) -> str:
+    """Text that a model wrote, without the characters that would move a cursor or colour a terminal."""
+    return "".join(sign if sign.isprintable() else "·" for sign in text.replace("\n", " / "))

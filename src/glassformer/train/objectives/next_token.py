@@ -1,0 +1,40 @@
+"""Language modelling: each token from those before it, in rows of text."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from glassformer.core.errors import UnsupportedError
+from glassformer.data.batch import Batch
+from glassformer.models.transformer import TransformerConfig
+from glassformer.parts.head import TokenHeadConfig
+from glassformer.train.losses import cross_entropy_sum
+
+
+def check(config: TransformerConfig) -> None:
+    """Refuse what sees the tokens that it is to predict, and what predicts no tokens.
+
+    Raises:
+        UnsupportedError: The model is no decoder with a token head.
+    """
+    if config.decoder is None or config.encoder is not None:
+        got = "an encoder" if config.decoder is None else "an encoder with a decoder"
+        raise UnsupportedError("next-token training", got=got, expected="a decoder alone")
+    if not isinstance(config.head, TokenHeadConfig):
+        got = "no head" if config.head is None else type(config.head).__name__
+        raise UnsupportedError("next-token training", got=got, expected="TokenHeadConfig")
+
+
+def weight(batch: Batch) -> int:
+    """Number of predicted tokens."""
+    return batch.tokens[:, 1:].numel() if batch.valid is None else int(batch.valid[:, 1:].sum())
+
+
+def loss_sum(model: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+    """Sum of the losses in nats; this is where targets are shifted, once.
+
+    Padding stands behind the real tokens, where a decoder does not look, so the model need not know of it.
+    """
+    logits = model(batch.tokens[:, :-1])
+    total, _ = cross_entropy_sum(logits, batch.tokens[:, 1:], None if batch.valid is None else batch.valid[:, 1:])
+    return total, {}

@@ -1,0 +1,92 @@
+"""One step of learning: a batch moves the weights, or, if anything about it is not finite, moves nothing."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from types import ModuleType
+
+import torch
+from torch import Tensor, nn
+
+from glassformer.data.batch import Batch
+from glassformer.data.order import mix
+from glassformer.train.optimizers import Optimizers
+from glassformer.train.state import Machine
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a step found.
+
+    Args:
+        loss: Mean over the batch.
+        norm: Norm of the gradient, before it was clipped.
+        weight: What the sum of the losses was divided by.
+        is_taken: Whether the weights were moved.
+    """
+
+    loss: float
+    norm: float
+    weight: int
+    is_taken: bool
+
+
+@dataclass(frozen=True)
+class Learner:
+    """What stays the same from step to step."""
+
+    model: nn.Module
+    objective: ModuleType
+    optimizers: Optimizers
+    machine: Machine
+    clip: float | None
+    seed: int
+
+    def step(self, batch: Batch, *, number: int, micro_rows: int, factor: float) -> Outcome:
+        """Take one step.
+
+        Args:
+            batch: All of it; the loss is the mean over the whole, however it is cut.
+            number: Of the step; with the seed it decides what dropout drops.
+            micro_rows: Rows that are computed at once.
+            factor: Share of the full learning rate.
+        """
+        weight = self.objective.weight(batch)
+        if weight == 0:
+            return Outcome(math.nan, 0.0, 0, False)
+        loss = self._backward(batch, weight, number, micro_rows)
+        norm = self._clip()
+        is_good = math.isfinite(loss) and math.isfinite(norm)
+        if is_good:
+            self.optimizers.set_factor(factor)
+            self.optimizers.step()
+        self.optimizers.zero_grad()
+        return Outcome(loss, norm, weight, is_good)
+
+    def _backward(self, batch: Batch, weight: int, number: int, micro_rows: int) -> float:
+        self.model.train()
+        total = torch.zeros((), device=batch.tokens.device)
+        for turn, micro in enumerate(cut(batch, micro_rows)):
+            torch.manual_seed(mix(self.seed, number, turn) >> 1)
+            with self.machine.precision():
+                loss, _ = self.objective.loss_sum(self.model, micro)
+            (loss / weight).backward()
+            total += loss.detach()
+        return total.item() / weight
+
+    def _clip(self) -> float:
+        weights = [weight for weight in self.model.parameters() if weight.grad is not None]
+        norm: Tensor = torch.nn.utils.get_total_norm([weight.grad for weight in weights if weight.grad is not None])
+        if self.clip is not None:
+            torch.nn.utils.clip_grads_with_norm_(weights, self.clip, norm)
+        return norm.item()
+
+
+def cut(batch: Batch, rows: int) -> list[Batch]:
+    """The batch in pieces of at most so many rows."""
+    if rows >= len(batch):
+        return [batch]
+    tokens = torch.split(batch.tokens, rows)
+    valid = [None] * len(tokens) if batch.valid is None else torch.split(batch.valid, rows)
+    return [Batch(some, mask) for some, mask in zip(tokens, valid, strict=True)]
