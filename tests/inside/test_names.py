@@ -11,6 +11,7 @@ from glassformer.inside import names
 from glassformer.inside.names import probing, resolve, shapes, value_names
 from glassformer.inside.trace import addresses
 from glassformer.models import transformer
+from glassformer.parts.feed_forward import GatedConfig
 from tests.builders import ALL, bert_like, gpt_like, lively, llama_like, mixed_like, random_tokens, run, t5_like
 
 #: The contract: the same addresses in every family.
@@ -167,3 +168,11 @@ def test_addresses_of_several_patterns_stand_in_the_order_of_computation():
 def test_the_list_is_a_copy():
     value_names(gpt_like()).clear()
     assert value_names(gpt_like()) and names.value_names(gpt_like())
+
+
+def test_layers_may_have_other_head_counts_than_their_neighbours() -> None:
+    config = llama_like()
+    first = config.decoder.blocks[0]
+    other = first.replace(attention=first.attention.replace(n_heads=2, n_kv_heads=1), feed_forward=GatedConfig(d_ff=24))
+    uneven = config.replace(decoder=config.decoder.replace(blocks=(first, other)))
+    assert value_names(uneven)["decoder.blocks.1.attention.pattern"] == "batch head query key"

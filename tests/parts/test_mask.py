@@ -100,4 +100,3 @@ def test_what_a_kernel_may_take_the_short_way_for():
     valid = torch.ones(1, 4, dtype=torch.bool)
     assert Mask.causal().only_causal and not (Mask.causal() & Mask.padding(valid)).only_causal
     assert not (Mask.causal() & Mask.window(2)).only_causal and not Mask.bidirectional().only_causal
-    assert Mask.bidirectional().nothing and not Mask.window(2).nothing and not Mask.padding(valid).nothing

@@ -17,6 +17,10 @@ from glassformer.core.part import Part
 from glassformer.models.transformer import Transformer, TransformerConfig
 
 
+#: Words whose size is a choice of each part: layers may have other head counts and widths than their neighbours.
+OF_ONE_PART = frozenset({"state", "head", "kv_head", "head_dim", "hidden", "expert"})
+
+
 @lru_cache(maxsize=64)
 def _listed(config: TransformerConfig) -> tuple[tuple[str, str], ...]:
     model = config.build(seed=None, device="meta")
@@ -42,7 +46,7 @@ def shapes(model: Transformer, *inputs: Tensor, **rows: Any) -> dict[str, tuple[
 def probing(model: Transformer) -> Iterator[dict[str, tuple[str, tuple[int, ...]]]]:
     """Record every value of the forwards inside; each axis word has one size wherever it must.
 
-    Sequence words belong to a stack (``key`` of cross-attention to the encoder), ``state`` to one part.
+    Sequence words belong to a stack (``key`` of cross-attention to the encoder), the words of ``OF_ONE_PART`` to a part.
     """
     found: dict[str, tuple[str, tuple[int, ...]]] = {}
     sizes: dict[tuple[str, str], int] = {}
@@ -101,7 +105,7 @@ class _Recorder:
         return value
 
     def _scope(self, word: str) -> str:
-        if word == "state":
+        if word in OF_ONE_PART:
             return self.probe.path
         if word in axis_words.SEQUENCE:
             return (

@@ -120,7 +120,7 @@ class Attention(Part):
                 mask = mask & Mask.bias(added(places.query, places.key).to(self.q_proj.weight.dtype))
         if self.config.window is not None:
             mask = mask & Mask.window(self.config.window)
-        needs = Needs(soft_cap=self.config.soft_cap is not None, device=places.query.device.type)
+        needs = Needs(soft_cap=self.config.soft_cap is not None)
         return View(places, mask, choose(mask, places, needs), rotation, memory, step)
 
     def forward(self, x: Tensor, view: View, store: Store | None = None) -> Tensor:

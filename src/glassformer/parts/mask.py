@@ -123,11 +123,6 @@ class Mask:
         """True if causality is the one condition."""
         return self == Mask.causal() if self.is_causal and not self._holds_tensors() else False
 
-    @property
-    def nothing(self) -> bool:
-        """True if every query sees every key unchanged."""
-        return not self._holds_tensors() and self == Mask()
-
     def _holds_tensors(self) -> bool:
         tensors = (self.prefix, self.valid, self.lengths_)
         return bool(self.documents_ or self.bias_) or any(tensor is not None for tensor in tensors)

@@ -35,7 +35,6 @@ class Needs:
     """What an attention asks of its kernel besides the mask."""
 
     soft_cap: bool = False
-    device: str = "cpu"
 
 
 @cache
