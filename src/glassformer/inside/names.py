@@ -16,7 +16,6 @@ from glassformer.core.errors import UnknownNameError, near
 from glassformer.core.part import Part
 from glassformer.models.transformer import Transformer, TransformerConfig
 
-
 #: Words whose size is a choice of each part: layers may have other head counts and widths than their neighbours.
 OF_ONE_PART = frozenset({"state", "head", "kv_head", "head_dim", "hidden", "expert"})
 
@@ -46,7 +45,7 @@ def shapes(model: Transformer, *inputs: Tensor, **rows: Any) -> dict[str, tuple[
 def probing(model: Transformer) -> Iterator[dict[str, tuple[str, tuple[int, ...]]]]:
     """Record every value of the forwards inside; each axis word has one size wherever it must.
 
-    Sequence words belong to a stack (``key`` of cross-attention to the encoder), the words of ``OF_ONE_PART`` to a part.
+    Sequence words belong to a stack (``key`` of cross-attention to the encoder), those of ``OF_ONE_PART`` to a part.
     """
     found: dict[str, tuple[str, tuple[int, ...]]] = {}
     sizes: dict[tuple[str, str], int] = {}
