@@ -209,6 +209,13 @@ def test_bytes_of_word_pieces_and_metaspace() -> None:
     assert Tokenizer(backend.to_str()).token_bytes(0) == b" a"
 
 
+def test_without_a_decoder_a_token_is_its_text() -> None:
+    backend = Backend(models.WordLevel({"é": 0, "?": 1}, unk_token="?"))
+    tokenizer = Tokenizer(backend.to_str())
+    assert tokenizer.token_bytes(0) == "é".encode()
+    assert not tokenizer.byte_level
+
+
 def test_byte_level_takes_a_token_with_a_foreign_character_literally() -> None:
     backend = Backend.from_str(MADE["bytes"]._source)
     backend.add_tokens(["東"])

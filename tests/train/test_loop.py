@@ -203,11 +203,11 @@ def stopping(data, number, stop_at):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_lets_the_step_finish_and_the_rest_is_bit_for_bit(begin, tmp_path, said, number):
     begin("unbroken", steps=20)
-    stopped = begin("stopped", steps=20, data=stopping(tiny.data(tmp_path / "text"), number, stop_at=7))
+    stopped = begin("stopped", steps=20, data=stopping(tiny.data(tmp_path / "text"), number, stop_at=6))
     assert stopped.stopped_by == number.name
     assert not stopped.is_finished
-    assert stopped.steps == 8
-    assert f"stopped after step 8 by {number.name}; everything is saved · go on with: glassformer train --resume" in (
+    assert stopped.steps == 7
+    assert f"stopped after step 7 by {number.name}; everything is saved · go on with: glassformer train --resume" in (
         said.getvalue()
     )
     run = resume(tmp_path / "stopped", progress=Progress(said))

@@ -1,0 +1,262 @@
+"""Train a model on text, or go on with a run that was stopped."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+from glassformer.core.errors import ConfigError
+from glassformer.core.terminal import Progress, print_json
+
+if TYPE_CHECKING:
+    from glassformer.data import TextData
+    from glassformer.models.transformer import Transformer, TransformerConfig
+    from glassformer.train.config import TrainConfig
+    from glassformer.train.run import Run
+
+#: What may stand beside --resume; everything else is what the run began with.
+WITH_RESUME = {"resume", "threads", "json"}
+STEPS = 1000
+CONTEXT = 256
+#: Highest rate of AdamW, where nothing is said: beside Muon, alone, and for a model that was trained before.
+RATES = {"muon": 0.004, "adamw": 0.002}
+FURTHER_RATE = 1e-4
+EXIT_CODES = {"SIGINT": 130, "SIGTERM": 143}
+
+
+def main(
+    data: str | None = None,
+    /,
+    *,
+    out: Annotated[Path | None, Parameter(name=["--out", "-o"])] = None,
+    resume: Path | None = None,
+    model: Annotated[str, Parameter(name=["--model", "-m"])] = "gpt-tiny",
+    tokenizer: str | None = None,
+    steps: int | None = None,
+    tokens: int | None = None,
+    minutes: float | None = None,
+    batch_tokens: int = 1024,
+    micro_tokens: int | None = None,
+    context: tuple[int, ...] = (),
+    learning_rate: float | None = None,
+    optimizer: Literal["adamw", "muon"] | None = None,
+    matrix_rate: float | None = None,
+    weight_decay: float | None = None,
+    schedule: Literal["cosine", "wsd", "linear", "constant"] = "cosine",
+    warmup: int | None = None,
+    dropout: float = 0.0,
+    seed: int = 0,
+    eval_every: int | None = None,
+    save_every: int | None = None,
+    sample_every: int | None = None,
+    field: str = "text",
+    samples: Literal["windows", "documents"] = "windows",
+    threads: int | None = None,
+    device: str | None = None,
+    dtype: Literal["float32", "bfloat16"] = "float32",
+    compile: bool = False,
+    json: bool = False,
+) -> int:
+    """Train a model on text; RUN becomes a model folder that every other command opens, and `transformers` too.
+
+    Args:
+        data: A text file, a folder, a .jsonl file (any of them .gz), or embedded:NAME; see `glassformer data list`.
+        out: The folder of the run, which must not exist yet.
+        resume: Go on with the run in this folder, bit for bit; nothing but --threads and --json goes with it.
+        model: gpt-tiny, gpt-small, llama-tiny, llama-small, a description in a .json file, or a model folder.
+        tokenizer: bytes, chars, bpe:SIZE, or a tokenizer.json; the model folder's own, else bpe:2048.
+        steps: How many steps; 1000 if neither tokens nor minutes are given.
+        tokens: How many tokens to learn from instead.
+        minutes: How many minutes to take instead.
+        batch_tokens: Tokens to learn from in a step.
+        micro_tokens: Of these, how many at once; fewer need less memory and change nothing else.
+        context: Tokens of a sample, 256; given several times, the training is divided into equal parts.
+        learning_rate: The highest rate, that of AdamW: 0.004 beside muon, else 0.002, and 0.0001 for a model folder.
+        optimizer: muon moves the matrices of the blocks, with AdamW for the rest; a model folder is trained by adamw.
+        matrix_rate: The highest rate of Muon, 0.02.
+        weight_decay: How fast matrices shrink, 0.1.
+        schedule: How the rate falls.
+        warmup: Steps over which the rate rises; 3 % of all.
+        dropout: Share of values that are dropped in training.
+        seed: Decides the first weights, the order of the text and what is dropped.
+        eval_every: Steps between measurements on held-out text; ten times a run, 0 for only at the end.
+        save_every: Steps between checkpoints; ten times a run, 0 for only at the end.
+        sample_every: Steps between samples of what the model writes; ten times a run, 0 for only at the end.
+        field: The field of JSON Lines that holds the text.
+        samples: Windows of the text laid end to end, or one document a row.
+        threads: Processor threads; all cores.
+        device: cpu, cuda ...; cuda where there is one.
+        dtype: bfloat16 computes in mixed precision, with float32 weights.
+        compile: Compile the blocks first: slow to start, faster then on some machines.
+        json: Print one JSON object at the end.
+    """
+    said = dict(locals())
+    if resume is not None:
+        refuse_beside_resume(said)
+    elif data is None or out is None:
+        raise ConfigError("train needs DATA and --out RUN, or --resume RUN")
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(threads)
+    with Progress() as progress:
+        run = go_on(resume, progress) if resume is not None else begin(said, progress)
+    print_json(summary(run)) if json else print(report(run))
+    return EXIT_CODES.get(run.stopped_by or "", 0) if not run.is_finished else 0
+
+
+def refuse_beside_resume(said: dict[str, Any]) -> None:
+    """A resumed run does what it began to do.
+
+    Raises:
+        ConfigError: Another option was given.
+    """
+    parameters = inspect.signature(main).parameters
+    changed = [name for name, value in said.items() if value != parameters[name].default]
+    others = [name for name in changed if name not in WITH_RESUME]
+    if others:
+        names = ", ".join("DATA" if name == "data" else f"--{name.replace('_', '-')}" for name in others)
+        raise ConfigError(
+            "a resumed run keeps its settings", got=names, do="leave them out, or begin a new run with --out"
+        )
+
+
+def go_on(folder: Path, progress: Progress) -> Run:
+    """The rest of a run."""
+    progress.update(f"opening {folder} ...")
+    from glassformer.train.loop import resume
+
+    return resume(folder, progress=progress)
+
+
+def begin(said: dict[str, Any], progress: Progress) -> Run:
+    """A new run, from what the command line said."""
+    progress.update(f"reading {said['data']} ...")
+    import torch
+
+    from glassformer.models.transformer import Transformer
+    from glassformer.train.loop import refuse_taken, train
+    from glassformer.train.presets import preset
+    from glassformer.train.state import Machine
+
+    refuse_taken(said["out"])
+    device = said["device"] or ("cuda" if torch.cuda.is_available() else "cpu")
+    machine = Machine(device=device, dtype=said["dtype"], compile=said["compile"])
+    start = start_of(said["model"])
+    plan = settings(said, reach_of(start), is_new=not isinstance(start, Transformer))
+    data = read(said, plan, has_own=isinstance(start, Transformer))
+    vocab_size = data.tokenizer.vocab_size
+    if isinstance(start, str):
+        start = preset(start, vocab_size, max(plan.contexts))
+    model = start if isinstance(start, Transformer) else start.build(seed=plan.seed)
+    held_out = sum(map(len, data.validation.values()))
+    counts = f"{data.tokens:,} tokens to learn from, {held_out:,} held out"
+    parameters = sum(weight.numel() for weight in model.parameters())
+    progress.note(f"{parameters / 1e6:.2f} M parameters · {vocab_size} kinds of tokens · {counts}")
+    return train(model, data, plan, out=said["out"], machine=machine, progress=progress)
+
+
+def start_of(name: str) -> Transformer | TransformerConfig | str:
+    """A model folder or ``org/name`` as the model, a file as its description, a preset as its name.
+
+    Raises:
+        UnknownNameError: It is none of these.
+    """
+    from glassformer.checkpoints.folder import load
+    from glassformer.models.transformer import TransformerConfig
+    from glassformer.train.presets import preset
+
+    place = Path(name)
+    if place.is_file() or place.suffix == ".json":
+        return TransformerConfig.load(place)
+    if place.is_dir() or len(place.parts) > 1:
+        return load(name)
+    preset(name, 1, 1)
+    return name
+
+
+def reach_of(start: Transformer | TransformerConfig | str) -> int | None:
+    """The longest sample that a model is made for; None where nothing is made yet, or nothing limits it."""
+    from glassformer.models.transformer import Transformer
+
+    if isinstance(start, str):
+        return None
+    return start.config.max_positions if isinstance(start, Transformer) else start.max_positions
+
+
+def read(said: dict[str, Any], plan: TrainConfig, *, has_own: bool) -> TextData:
+    """The text, and the tokenizer: the model's own, one from a file, or one that is made from the training text."""
+    from glassformer.data import read_text
+    from glassformer.tokenizers.kinds import make_tokenizer
+    from glassformer.tokenizers.tokenizer import Tokenizer, load_tokenizer
+
+    wanted = said["tokenizer"] or "bpe:2048"
+
+    def make(texts: Iterable[str]) -> Tokenizer:
+        return make_tokenizer(wanted, texts)
+
+    if has_own and said["tokenizer"] is None:
+        tokenizer: Any = load_tokenizer(said["model"])
+    else:
+        tokenizer = Tokenizer.load(wanted) if Path(wanted).exists() else make
+    options = {name: said[name] for name in ("field", "samples", "seed")}
+    return read_text(said["data"], tokenizer, length=max(plan.contexts), **options)
+
+
+def settings(said: dict[str, Any], reach: int | None, *, is_new: bool) -> TrainConfig:
+    """The description of the training; samples are as long as the model reaches, where nothing is said."""
+    from glassformer.train.config import TrainConfig
+    from glassformer.train.optimizers import OPTIMIZERS
+    from glassformer.train.schedules import SCHEDULES
+
+    changes = {"weight_decay": said["weight_decay"], "learning_rate": said["matrix_rate"]}
+    word = said["optimizer"] or ("muon" if is_new else "adamw")
+    if said["matrix_rate"] is not None and word != "muon":
+        raise ConfigError("--matrix-rate is the rate of Muon", got=f"--optimizer {word}")
+    optimizer = OPTIMIZERS[word](**{name: value for name, value in changes.items() if value is not None})
+    usual = RATES[word] if is_new else FURTHER_RATE
+    has_budget = any(said[name] is not None for name in ("steps", "tokens", "minutes"))
+    same = ("tokens", "minutes", "batch_tokens", "micro_tokens", "dropout", "seed")
+    looks = ("eval_every", "save_every", "sample_every")
+    return TrainConfig(
+        steps=said["steps"] if has_budget else STEPS,
+        learning_rate=usual if said["learning_rate"] is None else said["learning_rate"],
+        context=said["context"] or min(CONTEXT, reach or CONTEXT),
+        warmup_steps=said["warmup"],
+        schedule=SCHEDULES[said["schedule"]](),
+        optimizer=optimizer,
+        **{name: said[name] for name in (*same, *looks)},
+    )
+
+
+def summary(run: Run) -> dict[str, Any]:
+    """What a run reached, for machines."""
+    best = min(run.validation, key=lambda found: found[1]["loss"], default=None)
+    last = run.entries[-1] if run.entries else {}
+    return {
+        "run": str(run.folder),
+        "steps": run.steps,
+        "tokens": last.get("tokens", 0),
+        "seconds": last.get("seconds", 0.0),
+        "tokens_per_second": run.tokens_per_second,
+        "loss": run.loss[-1] if run.loss else None,
+        "validation": None if best is None else {"step": best[0], **best[1]},
+        "skipped": last.get("skipped", 0),
+        "is_finished": run.is_finished,
+        "stopped_by": run.stopped_by,
+    }
+
+
+def report(run: Run) -> str:
+    """What a run reached, for a person."""
+    found = summary(run)
+    lines = [f"{run.folder}: {found['steps']:,} steps, {found['tokens']:,} tokens"]
+    if found["validation"] is not None:
+        best = found["validation"]
+        measured = f"{best['loss']:.3f} nats/token, {best['bits_per_byte']:.3f} bits/byte"
+        lines.append(f"best at step {best['step']}, which is the model in {run.folder}: {measured} on held-out text")
+    return "\n".join(lines)
