@@ -34,7 +34,8 @@ class Figure:
         """One row of a Markdown table."""
         met = "" if self.ratio >= self.wanted else " (short)"
         share = "" if self.share is None else f"{100 * self.share:.0f} % of {self.limit}"
-        ours, aim = f"{self.value:,.4g} {self.unit}", f"{self.wanted:.2f}{met}"
+        number = f"{self.value:,.0f}" if self.value >= 100 else f"{self.value:.3g}"
+        ours, aim = f"{number} {self.unit}", f"{self.wanted:.2f}{met}"
         return f"| {self.name} | {ours} | {self.peer} | {self.ratio:.2f} | {aim} | {share} |"
 
 

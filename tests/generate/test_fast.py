@@ -11,6 +11,7 @@ from torch.nn.utils import parametrizations
 from glassformer.generate import fast, packing
 from glassformer.generate.fast import Watch, fast_decoder, last_of, refuses
 from glassformer.models.transformer import SpecialTokens, Transformer
+from glassformer.parts.activations import ACTIVATIONS
 from glassformer.parts.attention import AttentionConfig
 from glassformer.parts.embedding import EmbeddingConfig
 from glassformer.parts.norm import LayerNormConfig, RMSNormConfig
@@ -113,6 +114,16 @@ def test_large_weights_are_packed_and_small_ones_are_not():
     kinds = [any(getattr(value, "is_mkldnn", False) for value in cells) for cells in held]
     assert kinds == [False, True]
     torch.testing.assert_close(maps[0](x), small(x))
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_an_activation_behind_a_packed_weight_is_the_same(name, monkeypatch):
+    monkeypatch.setattr(packing, "SMALLEST", 0)
+    linear, activation = nn.Linear(24, 40), ACTIVATIONS[name]
+    x = 3 * torch.randn(5, 24, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        got = packing.linear_map(linear, activation=activation)(x)
+        torch.testing.assert_close(got, activation(linear(x)), atol=2e-6, rtol=1e-5)
 
 
 def test_a_model_keeps_its_packed_weights_until_they_change():

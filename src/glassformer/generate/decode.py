@@ -162,8 +162,10 @@ class Decoding:
         reasons = tuple(reason for reason in self.reasons if reason is not None)
         assert len(reasons) == len(self.new), "some rows go on"
         longest = max(map(len, self.new))
-        tokens = torch.tensor([row + [self.pad] * (longest - len(row)) for row in self.new], dtype=torch.int64)
-        return Generated(tokens, torch.tensor([len(row) for row in self.new]), reasons)
+        filled = [row + [self.pad] * (longest - len(row)) for row in self.new]
+        tokens = torch.tensor(filled, dtype=torch.int64, device=self._device)
+        lengths = torch.tensor([len(row) for row in self.new], device=self._device)
+        return Generated(tokens, lengths, reasons)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ Masks, rotations and caches are the model's own. What a model has that is not kn
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Self
 
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 
 from glassformer.core.machine import memory
 from glassformer.core.part import Part
-from glassformer.generate.packing import Fingerprint, linear_map, packs
+from glassformer.generate.packing import Fingerprint, identity, linear_map, packs
 from glassformer.generate.straight import KNOWN, straight
 from glassformer.models.transformer import Transformer
 from glassformer.parts.block import Block, ParallelBlock
@@ -136,13 +137,19 @@ class FastDecoder:
         x = self.embedding(tokens, rows.positions)
         for layer, block in enumerate(self.blocks):
             cross = crosses.get(stack.cross_kinds[layer])
-            x = block(x, views[stack.kinds[layer]], cache.stores[layer], cross, cache.cross_stores[layer])
-        return self._logits(stack.norm(last_of(x, valid)))
+            pick = partial(_last, valid) if length > 1 and layer == len(self.blocks) - 1 else identity
+            x = block(x, views[stack.kinds[layer]], cache.stores[layer], cross, cache.cross_stores[layer], pick)
+        return self._logits(stack.norm(x[:, 0]))
 
     def _logits(self, x: Tensor) -> Tensor:
         x = self.transform(x)
         logits = self.proj(x if self.scale == 1.0 else x * self.scale)
         return logits if self.soft_cap is None else self.soft_cap * torch.tanh(logits / self.soft_cap)
+
+
+def _last(valid: Tensor | None, x: Tensor) -> Tensor:
+    """``last_of`` with its axis kept: batch position model → batch 1 model."""
+    return last_of(x, valid)[:, None]
 
 
 def last_of(x: Tensor, valid: Tensor | None) -> Tensor:

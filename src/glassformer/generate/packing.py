@@ -13,7 +13,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from glassformer.parts.activations import ACTIVATIONS
+
 Map = Callable[[Tensor], Tensor]
+
+#: Activations that oneDNN computes on the way, with its names for them.
+FUSED: dict[Map, tuple[str, str]] = {
+    ACTIVATIONS["gelu"]: ("gelu", "none"),
+    ACTIVATIONS["gelu_tanh"]: ("gelu", "tanh"),
+    ACTIVATIONS["relu"]: ("relu", ""),
+    ACTIVATIONS["silu"]: ("swish", ""),
+}
 
 #: Weights of fewer elements are left to torch: calling oneDNN costs more than it saves.
 SMALLEST = 1 << 17
@@ -32,14 +42,17 @@ def packs() -> bool:
     return bool(torch._C._has_mkldnn and torch.backends.mkldnn.enabled)
 
 
-def linear_map(*linears: nn.Linear) -> Map:
+def linear_map(*linears: nn.Linear, activation: Map = identity) -> Map:
     """x → the outputs of some linear maps side by side, as one product; the last axis of x is theirs."""
     weight, bias = _side_by_side(linears)
     if weight.numel() < SMALLEST:
-        return lambda x: F.linear(x, weight, bias)
+        return lambda x: activation(F.linear(x, weight, bias))
     packed = torch.ops.mkldnn._reorder_linear_weight(weight)
     product = torch.ops.mkldnn._linear_pointwise.default
-    return lambda x: product(x, packed, bias, "none", [], "")
+    if activation in FUSED:
+        name, form = FUSED[activation]
+        return lambda x: product(x, packed, bias, name, [], form)
+    return lambda x: activation(product(x, packed, bias, "none", [], ""))
 
 
 def _side_by_side(linears: tuple[nn.Linear, ...]) -> tuple[Tensor, Tensor | None]:

@@ -1,7 +1,8 @@
 """The blocks of a decoder as straight-line code over packed weights: batch position model → the same.
 
 Each class here computes what one class of ``glassformer.parts`` computes, without names for its values and without
-dropout, and with the keys and values of earlier tokens in a store.
+dropout, and with the keys and values of earlier tokens in a store. ``pick`` takes the positions whose outputs are
+needed: all of them, or in the last block those from which logits are computed.
 """
 
 from __future__ import annotations
@@ -39,9 +40,11 @@ class StraightBlock:
             self.cross, self.cross_norms = CrossAttention(block.cross_attention), _norms(block.cross_attention_norm)
         self.feed_forward, self.last_norms = feed_forward(block.feed_forward), _norms(block.feed_forward_norm)
 
-    def __call__(self, x: Tensor, view: View, store: Store, cross: View | None, cross_store: Store | None) -> Tensor:
+    def __call__(
+        self, x: Tensor, view: View, store: Store, cross: View | None, cross_store: Store | None, pick: Map
+    ) -> Tensor:
         before, after, total = self.norms
-        x = total(x + after(self.attention(before(x), view, store)))
+        x = total(pick(x) + after(self.attention(before(x), view, store, pick)))
         if cross is not None and cross_store is not None:
             before, after, total = self.cross_norms
             x = total(x + after(self.cross(before(x), cross, cross_store)))
@@ -57,10 +60,12 @@ class StraightParallelBlock:
         self.norm = norm(block.norm)
         self.other_norm = None if block.feed_forward_norm is None else norm(block.feed_forward_norm)
 
-    def __call__(self, x: Tensor, view: View, store: Store, cross: View | None, cross_store: Store | None) -> Tensor:
+    def __call__(
+        self, x: Tensor, view: View, store: Store, cross: View | None, cross_store: Store | None, pick: Map
+    ) -> Tensor:
         normed = self.norm(x)
-        other = normed if self.other_norm is None else self.other_norm(x)
-        return x + self.attention(normed, view, store) + self.feed_forward(other)
+        other = pick(normed if self.other_norm is None else self.other_norm(x))
+        return pick(x) + self.attention(normed, view, store, pick) + self.feed_forward(other)
 
 
 class SelfAttention:
@@ -74,7 +79,7 @@ class SelfAttention:
         self.norms = None if part.q_norm is None or part.k_norm is None else (norm(part.q_norm), norm(part.k_norm))
         self.norm_first = part.norm_first
 
-    def __call__(self, x: Tensor, view: View, store: Store) -> Tensor:
+    def __call__(self, x: Tensor, view: View, store: Store, pick: Map) -> Tensor:
         n_heads, n_turned = self.n_heads, self.n_turned
         projected = self.project(x)
         if self.norms is not None:
@@ -86,8 +91,7 @@ class SelfAttention:
         new = turned[:, n_heads:], heads[:, n_turned:]
         assert view.step is not None
         key, value = store.extend(view.step, lambda: new)
-        mixed = mix(turned[:, :n_heads], key, value, view, self.scale, self.soft_cap)
-        return self.join(mixed)
+        return self.join(pick(mix(turned[:, :n_heads], key, value, view, self.scale, self.soft_cap)))
 
     def _normed(self, projected: Tensor) -> Tensor:
         """Queries and keys normed, each over its heads or over the whole projection."""
@@ -151,8 +155,8 @@ def feed_forward(part: nn.Module) -> Map:
     assert isinstance(part, (FeedForward, Gated))
     activation, down = part.activation, linear_map(part.down_proj)
     if isinstance(part, FeedForward):
-        up = linear_map(part.up_proj)
-        return lambda x: down(activation(up(x)))
+        up = linear_map(part.up_proj, activation=activation)
+        return lambda x: down(up(x))
     both = linear_map(part.gate_proj, part.up_proj)
 
     def gated(x: Tensor) -> Tensor:
