@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 
 import pytest
 import torch
@@ -44,6 +45,21 @@ def test_a_second_demo_takes_another_folder_and_reports_in_words(short, capsys):
     command.main(minutes=0.01)
     out = capsys.readouterr().out
     assert "runs/demo-2" in out and "Kneser-Ney" in out and "PPMd" in out and "glassformer generate runs/demo-2" in out
+
+
+def test_a_stopped_demo_is_saved_and_says_how_to_go_on(short, monkeypatch, capsys):
+    learn = demo.loop._Trainer.learn
+
+    def stop_after_two(self, *arguments):
+        if self.state.step == 1:
+            signal.raise_signal(signal.SIGINT)
+        return learn(self, *arguments)
+
+    monkeypatch.setattr(demo.loop._Trainer, "learn", stop_after_two)
+    assert command.main(minutes=5.0) == 130
+    said = capsys.readouterr()
+    assert "glassformer train --resume runs/demo" in said.err and not said.out
+    assert (short / "runs" / "demo" / "model.safetensors").is_file()
 
 
 def test_the_curve_falls_from_left_to_right():

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn.utils import parametrizations
 
 from glassformer.generate import fast, packing
-from glassformer.generate.fast import Watch, fast_decoder, last_of, refuses
+from glassformer.generate.fast import WORTH, Watch, fast_decoder, last_of, refuses
 from glassformer.models.transformer import SpecialTokens, Transformer
 from glassformer.parts.activations import ACTIVATIONS
 from glassformer.parts.attention import AttentionConfig
@@ -86,7 +86,7 @@ def test_the_logits_are_those_of_the_model(name, side, smallest, monkeypatch):
     monkeypatch.setattr(packing, "SMALLEST", smallest)
     model = lively(FORMS[name]())
     assert refuses(model) == ""
-    quick = fast_decoder(model)
+    quick = fast_decoder(model, WORTH)
     source, heard = random_tokens(4, 9, seed=5), torch.arange(9) < torch.tensor([[9], [4], [7], [1]])
     caches = model.cache(4, 40), model.cache(4, 40)
     with torch.inference_mode():
@@ -128,13 +128,26 @@ def test_an_activation_behind_a_packed_weight_is_the_same(name, monkeypatch):
 
 def test_a_model_keeps_its_packed_weights_until_they_change():
     model = lively(gpt_like())
-    first = fast_decoder(model)
-    assert fast_decoder(model) is first
+    first = fast_decoder(model, WORTH)
+    assert fast_decoder(model, WORTH) is first
     with torch.no_grad():
         model.decoder.blocks[0].feed_forward.up_proj.weight.mul_(1.0)
-    second = fast_decoder(model)
+    second = fast_decoder(model, WORTH)
     assert second is not first
-    assert fast_decoder(model) is second
+    assert fast_decoder(model, WORTH) is second
+
+
+def test_weights_are_packed_once_enough_steps_were_asked_for():
+    model, tokens = lively(gpt_like()), random_tokens(1, 3)
+    model.generate(tokens, max_tokens=WORTH - 2)
+    assert vars(model)["packed"].decoder is None
+    model.generate(tokens, max_tokens=1)
+    assert vars(model)["packed"].decoder is None
+    model.generate(tokens, max_tokens=1)
+    assert vars(model)["packed"].decoder is not None
+    changed_through_data(model.head.proj.weight)
+    model.generate(tokens, max_tokens=1)
+    assert vars(model)["packed"].decoder is None, "copies of old weights are not kept"
 
 
 def changed_by_fused_adamw(weight):
@@ -162,20 +175,20 @@ def test_weights_that_change_are_packed_again_whoever_changes_them(change, path)
     model = lively(gpt_like())
     tokens = random_tokens(1, 5)
     with torch.no_grad():
-        before = fast_decoder(model)(tokens, None, model.cache(1, 8))
+        before = fast_decoder(model, WORTH)(tokens, None, model.cache(1, 8))
     CHANGES[change](model.get_submodule(path).weight)
     with torch.no_grad():
-        after = fast_decoder(model)(tokens, None, model.cache(1, 8))
+        after = fast_decoder(model, WORTH)(tokens, None, model.cache(1, 8))
     assert not torch.equal(before, after)
     torch.testing.assert_close(after, model(tokens)[:, -1], atol=1e-4, rtol=1e-5)
 
 
 def test_copies_of_a_model_pack_their_own_and_saved_ones_none():
     model = lively(gpt_like())
-    mine = fast_decoder(model)
+    mine = fast_decoder(model, WORTH)
     twin = copy.deepcopy(model)
     assert vars(twin)["packed"].decoder is None
-    assert fast_decoder(twin) is not mine
+    assert fast_decoder(twin, WORTH) is not mine
     assert pickle.loads(pickle.dumps(vars(model)["packed"])).decoder is None
     assert not any("packed" in name for name in model.state_dict())
 
@@ -185,7 +198,7 @@ def test_a_model_is_freed_with_its_packed_weights():
     import weakref
 
     model = lively(gpt_like())
-    fast_decoder(model)
+    fast_decoder(model, WORTH)
     gone = weakref.ref(model)
     gc.disable()
     try:
@@ -245,7 +258,7 @@ def test_what_is_not_known_is_refused_and_the_models_own_forward_is_used(change)
     assert refuses(model) == CASES[change]
     if refuses(model).startswith("decoder.blocks.1 is"):
         return  # no attention in it, so no forward
-    generated = model.generate(tokens, max_tokens=4)
+    generated = model.generate(tokens, max_tokens=WORTH)
     assert "packed" not in vars(model)
     for row, new in zip(tokens.tolist(), generated.rows(), strict=True):
         assert new[0] == model(torch.tensor([row]))[0, -1].argmax()
@@ -298,20 +311,20 @@ def test_whoever_looks_or_changes_gets_the_models_own_forward_also_in_the_middle
     from glassformer.generate.decode import Decoding
 
     model, tokens = lively(gpt_like()), random_tokens(2, 5)
-    plain = model.generate(tokens, max_tokens=6, stop_ids=())
-    assert "packed" in vars(model)
+    plain = model.generate(tokens, max_tokens=WORTH, stop_ids=())
+    assert vars(model)["packed"].decoder is not None
     watch = Watch(model)
     assert not watch
     undo = look(model)
     assert watch
-    changed = model.generate(tokens, max_tokens=6, use_cache=False)
-    assert torch.equal(model.generate(tokens, max_tokens=6).tokens, changed.tokens)
+    changed = model.generate(tokens, max_tokens=WORTH, use_cache=False)
+    assert torch.equal(model.generate(tokens, max_tokens=WORTH).tokens, changed.tokens)
     assert not torch.equal(changed.tokens, plain.tokens)
     undo()
     assert not watch
-    assert torch.equal(model.generate(tokens, max_tokens=6).tokens, plain.tokens)
+    assert torch.equal(model.generate(tokens, max_tokens=WORTH).tokens, plain.tokens)
 
-    decoding = Decoding(model, tokens, max_tokens=6)
+    decoding = Decoding(model, tokens, max_tokens=WORTH)
     decoding.step()
     undo = look(model)
     for _ in range(2):

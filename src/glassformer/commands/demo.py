@@ -17,7 +17,7 @@ MINUTES = 1.85
 SEEN = 64  # tokens of the page
 
 
-def main(*, minutes: float = MINUTES, out: Path | None = None, seed: int = 0, json: bool = False) -> None:
+def main(*, minutes: float = MINUTES, out: Path | None = None, seed: int = 0, json: bool = False) -> int:
     """Train a small GPT on Python's own documentation, measure it beside two baselines, write with it, look inside.
 
     Args:
@@ -26,14 +26,15 @@ def main(*, minutes: float = MINUTES, out: Path | None = None, seed: int = 0, js
         seed: Decides the first weights and the order of the text.
         json: Print one JSON object instead of the report.
     """
+    from glassformer.commands.train import EXIT_CODES
     from glassformer.lab import demo
 
     folder = out if out is not None else free_name(OUT)
     with Progress() as progress:
         data = demo.read(seed, progress)
         run = demo.train(data, minutes=minutes, out=folder, seed=seed, progress=progress)
-        if run.stopped_by is not None:
-            return
+        if not run.is_finished:
+            return EXIT_CODES.get(run.stopped_by or "", 1)  # how to go on was said
         scores = demo.score(run, data, progress)
         written = demo.write(run, data)
         page = demo.draw(run, data, folder / "view.html", tokens=SEEN, progress=progress)
@@ -41,6 +42,7 @@ def main(*, minutes: float = MINUTES, out: Path | None = None, seed: int = 0, js
         print_json(demo.summary(run, scores, page))
     else:
         report(run, scores, written, page)
+    return 0
 
 
 def free_name(wanted: Path) -> Path:

@@ -107,7 +107,7 @@ class Decoding:
         # what a trace reads stays an ordinary tensor
         self._mode = torch.no_grad if self._watch else torch.inference_mode
         room = max(length + limit for length, limit in zip(lengths, self.limits, strict=True))
-        self._steps: Steps = Cached(forward, room, fast=fast) if use_cache else Whole(forward)
+        self._steps: Steps = Cached(forward, room, max(self.limits), fast=fast) if use_cache else Whole(forward)
 
     def __iter__(self) -> Iterator[dict[int, int]]:
         while self.live():

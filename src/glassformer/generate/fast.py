@@ -25,6 +25,9 @@ from glassformer.parts.mask import Mask
 from glassformer.parts.rows import rows_of
 from glassformer.parts.stack import Stack
 
+#: Steps after which packed weights have saved the time of packing them, about.
+WORTH = 16
+
 #: The share of the memory that weights and their packed copies may take.
 MOST_MEMORY = 0.75
 
@@ -92,13 +95,16 @@ class Kept:
     def __init__(self) -> None:
         self.decoder: FastDecoder | None = None
         self.fingerprint: Fingerprint | None = None
+        self.steps = 0
 
-    def of(self, model: Transformer) -> FastDecoder:
-        """The decoder of the weights as they are now."""
+    def of(self, model: Transformer, steps: int) -> FastDecoder | None:
+        """The decoder of the weights as they are now, once so many steps with them are worth making it."""
         now = Fingerprint.of(packed_weights(model))
-        if self.decoder is None or self.fingerprint is None or not now.matches(self.fingerprint):
-            self.decoder = None  # the old copies make room first
-            self.decoder, self.fingerprint = FastDecoder(model), now
+        if self.fingerprint is None or not now.matches(self.fingerprint):
+            self.decoder, self.fingerprint, self.steps = None, now, 0
+        self.steps += steps
+        if self.decoder is None and self.steps >= WORTH:
+            self.decoder = FastDecoder(model)
         return self.decoder
 
     def __deepcopy__(self, memo: object) -> Self:
@@ -108,12 +114,15 @@ class Kept:
         return type(self), ()
 
 
-def fast_decoder(model: Transformer) -> FastDecoder:
-    """The packed decoder of a model that ``refuses`` finds nothing in; the model keeps it until its weights change."""
+def fast_decoder(model: Transformer, steps: int) -> FastDecoder | None:
+    """The packed decoder for so many steps of a model in which ``refuses`` finds nothing.
+
+    The model keeps it until its weights change; None while too few steps were asked for to be worth packing.
+    """
     kept = vars(model).setdefault("packed", Kept())
     assert isinstance(kept, Kept)
     with torch.inference_mode():
-        return kept.of(model)
+        return kept.of(model, steps)
 
 
 class FastDecoder:

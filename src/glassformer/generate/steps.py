@@ -91,15 +91,15 @@ class Whole:
 
 
 class Cached:
-    """Computes the new tokens of all rows; ``room``: the length of the longest row at the end.
+    """Computes the new tokens of all rows; ``room``: the length of the longest row at the end · ``steps``: at most.
 
     Where a row's length changes its rotary frequencies, its stored keys are computed again.
     """
 
-    def __init__(self, forward: Forward, room: int, *, fast: bool) -> None:
+    def __init__(self, forward: Forward, room: int, steps: int, *, fast: bool) -> None:
         self.forward, self.room = forward, room
         model = forward.model
-        self.fast = fast_decoder(model) if fast and not forward.watch and not refuses(model) else None
+        self.fast = fast_decoder(model, steps) if fast and not forward.watch and not refuses(model) else None
         self.cache: Cache | None = None
         self.turns = any(isinstance(part, Rotary) and part.limit is not None for part in model.modules())
         self.rows: Padded | None = None
