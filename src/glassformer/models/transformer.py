@@ -128,37 +128,17 @@ class Transformer(Part):
         Raises:
             DataError: a wrong shape, type or token id, or a row longer than learned positions reach.
         """
-        tokens, valid, segments = _unpacked(tokens, valid, segments)
-        if self.encoder is not None and self.decoder is not None:
-            target, target_valid, target_segments = _unpacked(target, target_valid, None)
-            if target_segments is not None:
-                raise DataError("segments are for the source of an encoder-decoder", do="leave those of the target out")
-            if valid is not None and source_valid is not None:
-                raise DataError("valid and source_valid say the same thing", do="give one of them")
-            source_valid = valid if source_valid is None else source_valid
-            with _mode(cache):
-                hidden, rows = self._pair(
-                    tokens, target, source_valid, target_valid, lengths, documents, segments, cache
-                )
-                return self._headed(hidden, rows)
-        for name, value in (("target", target), ("source_valid", source_valid), ("target_valid", target_valid)):
-            if value is not None:
-                raise DataError(f"{name} is for an encoder-decoder", do="use tokens and valid")
         with _mode(cache):
-            rows = rows_of(self._shape(tokens), tokens.device, valid=valid, lengths=lengths, documents=documents)
-            if self.encoder is not None:
-                return self._headed(self._encode(tokens, rows, segments, cache), rows)
-            hidden, rows = self._decode(tokens, rows, segments, cache)
+            hidden, rows = self._run(
+                tokens, target, valid=valid, lengths=lengths, documents=documents, segments=segments, cache=cache,
+                source_valid=source_valid, target_valid=target_valid,
+            )  # fmt: skip
             return self._headed(hidden, rows)
 
-    def hidden(self, tokens: Tensor, **rows: Any) -> Tensor:
+    def hidden(self, tokens: Tensor | Batch, target: Tensor | Batch | None = None, **said: Any) -> Tensor:
         """The last hidden states, whatever the head: batch position model. Arguments as in ``forward``."""
-        head, self.head = self.head, None
-        try:
-            out: Tensor = self(tokens, **rows)
-            return out
-        finally:
-            self.head = head
+        with _mode(said.get("cache")):
+            return self._run(tokens, target, **said)[0]
 
     def cache(self, batch: int, max_positions: int | None = None) -> Cache:
         """A cache for ``batch`` rows of at most ``max_positions`` tokens (None: all that the model is made for).
@@ -206,6 +186,29 @@ class Transformer(Part):
     @property
     def _target_embedding(self) -> Embedding:
         return self.embedding if self.decoder_embedding is None else self.decoder_embedding
+
+    def _run(
+        self, tokens: Tensor | Batch, target: Tensor | Batch | None = None, *, valid: Tensor | None = None,
+        lengths: Tensor | None = None, documents: Tensor | None = None, segments: Tensor | None = None,
+        cache: Cache | None = None, source_valid: Tensor | None = None, target_valid: Tensor | None = None,
+    ) -> tuple[Tensor, Rows]:  # fmt: skip
+        """The last hidden states and their rows."""
+        tokens, valid, segments = _unpacked(tokens, valid, segments)
+        if self.encoder is not None and self.decoder is not None:
+            target, target_valid, target_segments = _unpacked(target, target_valid, None)
+            if target_segments is not None:
+                raise DataError("segments are for the source of an encoder-decoder", do="leave those of the target out")
+            if valid is not None and source_valid is not None:
+                raise DataError("valid and source_valid say the same thing", do="give one of them")
+            source_valid = valid if source_valid is None else source_valid
+            return self._pair(tokens, target, source_valid, target_valid, lengths, documents, segments, cache)
+        for name, value in (("target", target), ("source_valid", source_valid), ("target_valid", target_valid)):
+            if value is not None:
+                raise DataError(f"{name} is for an encoder-decoder", do="use tokens and valid")
+        rows = rows_of(self._shape(tokens), tokens.device, valid=valid, lengths=lengths, documents=documents)
+        if self.encoder is not None:
+            return self._encode(tokens, rows, segments, cache), rows
+        return self._decode(tokens, rows, segments, cache)
 
     def _headed(self, hidden: Tensor, rows: Rows) -> Tensor:
         if rows.documents is not None and self.config.head is not None and self.config.head.reads_pooled:
