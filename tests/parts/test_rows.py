@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from glassformer.core.errors import DataError
+from glassformer.parts.mask import Mask
 from glassformer.parts.rows import Rows, rows_of
 
 CPU = torch.device("cpu")
@@ -22,7 +23,7 @@ def truth(*texts):
 def test_plain_rows_are_one_run_for_the_whole_batch():
     plain = rows()
     assert plain.positions.tolist() == [[0, 1, 2, 3, 4]] and plain.lengths.tolist() == [5]
-    assert plain.valid is None and plain.offset == 0 and plain.mask().nothing
+    assert plain.valid is None and plain.offset == 0 and plain.mask() == Mask.bidirectional()
 
 
 @pytest.mark.parametrize("said", [{"valid": truth("#####", "#####")}, {"lengths": torch.tensor([5, 5])}])
