@@ -118,7 +118,9 @@ def plan(minutes: float, seed: int) -> TrainConfig:
         context=CONTEXTS,
         learning_rate=0.02,
         schedule=LinearConfig(),
-        optimizer=MuonConfig(learning_rate=0.015, rest=AdamWConfig(betas=(0.8, 0.99), eps=1e-10, weight_decay=0.0)),
+        optimizer=MuonConfig(
+            learning_rate=0.015, rounds=4, rest=AdamWConfig(betas=(0.8, 0.99), eps=1e-10, weight_decay=0.0)
+        ),
         save_every=0,
         sample_every=0,
         seed=seed,
