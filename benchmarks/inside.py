@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -52,7 +53,7 @@ def _patterns(limit: float) -> Iterator[Figure]:
     shape = shapes.Shape("one layer", 1, 768, 12, 65, 1024, 1)
     layer = shapes.ours(shape)
     tokens = torch.randint(0, shape.vocab_size, (1, shape.length), generator=torch.Generator().manual_seed(0))
-    reading: Callable[[], None] = lambda: _read(layer, tokens, ["blocks.0.attention.pattern"])  # noqa: E731
+    reading = partial(_read, layer, tokens, ["blocks.0.attention.pattern"])
     times = interleave({"plain": lambda: layer(tokens), "reading": reading}, repeats=REPEATS)
     share = layer.summary().flops_per_token * shape.length / median(times, "reading") / limit
     rate = ratio(times, "reading", "plain")
