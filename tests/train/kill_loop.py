@@ -6,6 +6,7 @@ fresh process because nothing was computed before the fork. ``python -m tests.tr
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import random
@@ -30,7 +31,7 @@ STEPS = 40
 def live(folder: Path, is_first: bool) -> None:
     """One life of the run, in a child."""
     torch.set_num_threads(1)
-    progress = Progress(open(os.devnull, "w"))  # noqa: SIM115 - ends with the process
+    progress = Progress(io.StringIO())
     torch.manual_seed(os.getpid())  # a resumed run must not lean on what the process happens to begin with
     if is_first:
         config = tiny.plan(

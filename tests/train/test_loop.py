@@ -11,6 +11,7 @@ import sys
 import threading
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import torch
@@ -300,8 +301,8 @@ def test_data_of_ones_own_must_be_given_again(begin, tmp_path):
         tokenizer: object
         sampler: object
         length: int
-        validation = {}  # noqa: RUF012 - never changed
-        recipe = {}  # noqa: RUF012 - never changed
+        validation: ClassVar[dict] = {}
+        recipe: ClassVar[dict] = {}
 
     plain = tiny.data(tmp_path / "text")
     own = Own(plain.tokenizer, plain.sampler, 16)

@@ -26,6 +26,7 @@ MAX_DEPTH, MAX_ITEMS = 32, 10_000
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Config:
     """Base of every description: a frozen, keyword-only dataclass that checks the types of its fields.
 
@@ -69,12 +70,12 @@ class Config:
     def replace(self, **changes: Any) -> Self:
         """The same description with some fields changed; an unknown field is an error."""
         _refuse_unknown(type(self), changes, type(self).__name__)
-        return dataclasses.replace(self, **changes)  # type: ignore[type-var]  # every subclass is a dataclass
+        return dataclasses.replace(self, **changes)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values; fields at their defaults are left out, runs of equal items become repeat/of."""
         out: dict[str, Any] = {"kind": type(self).__name__}
-        for field in dataclasses.fields(self):  # type: ignore[arg-type]  # every subclass is a dataclass
+        for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if field.default is dataclasses.MISSING or value != field.default:
                 out[field.name] = _pack(value)
@@ -153,7 +154,7 @@ def _fields(cls: type[Config]) -> dict[str, Any]:
 @cache
 def _hints(cls: type[Config]) -> dict[str, Any]:
     hints = typing.get_type_hints(cls)
-    return {field.name: hints[field.name] for field in dataclasses.fields(cls)}  # type: ignore[arg-type]  # every subclass is a dataclass
+    return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
 
 
 def _adapted(value: Any, kind: Any) -> Any:
@@ -236,7 +237,7 @@ def _unpack(data: Any, path: str, depth: int) -> Any:
     fields = {name: _unpack(value, f"{path}.{name}", depth + 1) for name, value in given.items()}
     missing = [
         field.name
-        for field in dataclasses.fields(cls)  # type: ignore[arg-type]  # every subclass is a dataclass
+        for field in dataclasses.fields(cls)
         if field.name not in fields and field.default is dataclasses.MISSING
     ]
     if missing:
