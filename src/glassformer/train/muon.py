@@ -67,12 +67,13 @@ def orthogonal(matrices: Tensor, rounds: int = 5) -> Tensor:
         rounds: Number of iterations.
     """
     a, b, c = COEFFICIENTS
-    found = matrices.to(torch.bfloat16 if matrices.is_cuda else torch.float32)
+    found = matrices.to(torch.bfloat16 if matrices.is_cuda else torch.float32).reshape(-1, *matrices.shape[-2:])
     is_tall = found.shape[-2] > found.shape[-1]
     if is_tall:
-        found = found.mT
+        found = found.mT.contiguous()
     found = found / (torch.linalg.matrix_norm(found, keepdim=True) + 1e-7)
     for _ in range(rounds):
         square = found @ found.mT
-        found = a * found + (b * square + c * square @ square) @ found
-    return found.mT if is_tall else found
+        polynomial = torch.baddbmm(square, square, square, beta=b, alpha=c)
+        found = torch.baddbmm(found, polynomial, found, beta=a)
+    return (found.mT if is_tall else found).reshape(matrices.shape)
