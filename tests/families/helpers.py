@@ -17,7 +17,7 @@ from glassformer.checkpoints.folder import load
 from glassformer.checkpoints.matching import claims_of
 from glassformer.families import family_of
 from glassformer.models.transformer import Transformer
-from tests.families.forms import SIZES, VOCAB, Form
+from tests.families.forms import FAMILIES, VOCAB, Form
 
 transformers.logging.set_verbosity_error()
 transformers.logging.disable_progress_bar()
@@ -38,7 +38,7 @@ class Pair:
     @property
     def head(self) -> str:
         """What the architecture computes, in the words of the family files."""
-        return family_of(self.form.family, "test").ARCHITECTURES[self.form.architecture]
+        return head_of(self.form)
 
     @property
     def is_pair(self) -> bool:
@@ -46,12 +46,20 @@ class Pair:
         return self.ours.encoder is not None and self.ours.decoder is not None
 
 
+def head_of(form: Form) -> str:
+    """What a form's architecture computes, in the words of the family files."""
+    head: str = family_of(form.family, "test").ARCHITECTURES[form.architecture]
+    return head
+
+
 def build(form: Form, seed: int = 0) -> nn.Module:
     """A model of transformers in which every weight shows, norms and biases too, and whose words vary."""
     config_class = getattr(transformers, form.architecture).config_class
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        model = getattr(transformers, form.architecture)(config_class(**{**SIZES[form.family], **form.settings}))
+        model = getattr(transformers, form.architecture)(
+            config_class(**{**FAMILIES[form.family].sizes, **form.settings})
+        )
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for weight in model.parameters():
@@ -159,11 +167,9 @@ def gradients(pair: Pair) -> Iterator[tuple[str, Tensor, Tensor]]:
     """Name in the files, our gradient in their form, theirs; a weight that a loss does not reach has zeros."""
     family = family_of(pair.form.family, "test")
     weights = dict(pair.ours.named_parameters())
+    ours = {name: torch.zeros_like(one) if one.grad is None else one.grad for name, one in weights.items()}
     for claim in claims_of(pair.ours, family):
-        mine = [
-            weights[name].grad if weights[name].grad is not None else torch.zeros_like(weights[name])
-            for name in claim.ours
-        ]
+        mine = claim.of(ours)
         bare = claim.theirs.removeprefix(family.PREFIX)
         their = pair.theirs.get_parameter(bare if pair.ours.config.head is None else claim.theirs)
         yield claim.theirs, claim.rule.save(mine), torch.zeros_like(their) if their.grad is None else their.grad

@@ -13,13 +13,14 @@ from torch import Tensor
 
 from glassformer.checkpoints.folder import load, save
 from glassformer.families import families
-from tests.families.forms import BY_LENGTH, FORMS, PAD
+from tests.families.forms import FAMILIES, FORMS, PAD
 from tests.families.helpers import (
     Pair,
     close,
     fixed_sum,
     forget,
     gradients,
+    head_of,
     labels_for,
     main_output,
     our_loss,
@@ -30,12 +31,10 @@ from tests.families.helpers import (
 )
 
 NAMES = [form.name for form in FORMS]
-#: Forms that differ by more than an activation, which a cache knows nothing of.
-PLAIN = [form for form in FORMS if "activation_function" not in form.settings]
-WRITERS = [
-    form.name for form in PLAIN if form.architecture.endswith(("HeadModel", "CausalLM", "ConditionalGeneration"))
-]
-STEPPERS = [*WRITERS, *(form.name for form in PLAIN if form.architecture in ("GPT2Model", "LlamaModel", "T5Model"))]
+PLAIN = [form for form in FORMS if not form.light and FAMILIES[form.family].kind != "encoder"]
+WRITERS = [form.name for form in PLAIN if head_of(form) == "tokens"]
+STEPPERS = [form.name for form in PLAIN if head_of(form) in ("tokens", "hidden") and not form.by_length]
+TYPED = [form.name for form in FORMS if FAMILIES[form.family].segments]
 LENGTH = 20
 
 
@@ -132,7 +131,7 @@ def test_rows_of_a_padded_batch_are_what_they_are_alone(pair: Pair, side: str):
         close(whole, their, f"row {row}")
 
 
-@pytest.mark.parametrize("pair", [name for name in NAMES if name.startswith("bert")], indirect=True)
+@pytest.mark.parametrize("pair", TYPED, indirect=True)
 def test_segments_and_their_absence(pair: Pair):
     tokens = tokens_like(3, LENGTH)
     segments = (torch.arange(LENGTH) >= torch.tensor([[4], [11], [20]])).long()
@@ -143,7 +142,7 @@ def test_segments_and_their_absence(pair: Pair):
         assert not torch.allclose(with_types, run_ours(pair, tokens))
 
 
-@pytest.mark.parametrize("pair", [name for name in STEPPERS if name not in BY_LENGTH], indirect=True)
+@pytest.mark.parametrize("pair", STEPPERS, indirect=True)
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_a_cache_step_by_step(pair: Pair, side: str):
     rows = [tokens_like(length, seed=length) for length in (9, 4, 1)]
@@ -182,7 +181,7 @@ def their_cached(pair: Pair, tokens: Tensor, target: Tensor, later: Tensor) -> t
 @pytest.mark.parametrize("pair", WRITERS, indirect=True)
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_greedy_words_are_the_same(pair: Pair, side: str):
-    count = 5 if pair.form.name in BY_LENGTH else 12  # the rows of those must not grow over their limit
+    count = 5 if pair.form.by_length else 12  # the rows of those must not grow over their limit
     rows = [tokens_like(length, seed=length) for length in (3, 1, 2)]
     truth = torch.cat([their_words(pair, row[None], count) for row in rows])
     tokens, valid = padded(rows, side)
@@ -199,7 +198,7 @@ def their_words(pair: Pair, row: Tensor, count: int) -> Tensor:
         do_sample=False,
         pad_token_id=PAD,
         decoder_start_token_id=PAD,
-        use_cache=pair.form.name != "t5-uneven",  # its cache has as many layers as the encoder, and runs out of them
+        use_cache=pair.form.their_cache,
     )
     out = pair.theirs.generate(row, attention_mask=torch.ones_like(row), generation_config=settings)
     return out[:, -count:]
@@ -224,18 +223,14 @@ def test_a_description_says_a_folder_from_nothing(pair: Pair, tmp_path: Path):
 OTHER_WORDS = ("rope_parameters", "activation_function", "reorder_and_upcast_attn", "use_cache")
 
 
-#: transformers makes a bias that nothing reads where a BERT is not tied.
-UNUSED = {"bert-untied": {"cls.predictions.bias"}}
-
-
 def check_same_folder(pair: Pair, folder: Path, other_words: tuple[str, ...] = ()) -> None:
     before, after = load_file(pair.folder / "model.safetensors"), load_file(folder / "model.safetensors")
-    unused = UNUSED.get(pair.form.name, set())
+    unused = set(pair.form.unused)
     assert set(after) == set(before) - unused
     for name, tensor in after.items():
         assert before[name].dtype == tensor.dtype and torch.equal(before[name], tensor), name
     then, now = (transformers.AutoConfig.from_pretrained(place).to_dict() for place in (pair.folder, folder))
-    for name in ("_name_or_path", *other_words):
+    for name in ("_name_or_path", *other_words, *(pair.form.other_words if other_words else ())):
         then.pop(name, None), now.pop(name, None)
     assert now == then
     their_class = getattr(transformers, pair.form.architecture)

@@ -216,11 +216,28 @@ def _fill(matched: Match, held: Tensors, dtype: torch.dtype, device: torch.devic
     """Put the tensors in the model's places, one at a time; those that can stay in the file as they are do."""
     shapes = {name: weight.shape for name, weight in matched.model.named_parameters()}
     for claim, stored in matched.pairs:
-        stays = DTYPES[held.entries[stored].dtype] == dtype and device.type == "cpu" and not claim.rule.transposed
-        tensor = held.mapped(stored) if stays else held.read(stored)
-        parts = claim.rule.load(tensor, [shapes[name] for name in claim.ours])
+        stays = DTYPES[held.entries[stored].dtype] == dtype and device.type == "cpu" and claim.rule.is_plain
+        tensor = held.mapped(stored) if stays and claim.slice is None else held.read(stored)
+        parts = claim.rule.load(tensor, claim.sizes(shapes))
         for name, part in zip(claim.ours, parts, strict=True):
-            owner, _, last = name.rpartition(".")
-            weight = part.to(device=device, dtype=dtype).contiguous()
-            matched.model.get_submodule(owner)._parameters[last] = nn.Parameter(weight)
+            if claim.slice is None:
+                _put(matched.model, name, part.to(device=device, dtype=dtype).contiguous())
+            else:
+                _room(matched.model, name, dtype, device)[claim.slice].copy_(part)
     matched.model.tie()
+
+
+def _put(model: nn.Module, name: str, weight: torch.Tensor) -> None:
+    """Make a tensor the parameter of that name."""
+    path, _, last = name.rpartition(".")
+    parameters = model.get_submodule(path)._parameters
+    before = parameters[last]
+    parameters[last] = nn.Parameter(weight, requires_grad=before is not None and before.requires_grad)
+
+
+def _room(model: nn.Module, name: str, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    """The data of a parameter that is filled slice by slice."""
+    weight = model.get_parameter(name)
+    if weight.is_meta:
+        _put(model, name, torch.empty(weight.shape, dtype=dtype, device=device))
+    return model.get_parameter(name).data

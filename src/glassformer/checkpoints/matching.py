@@ -124,7 +124,7 @@ def _check_kinds(model: Transformer, pairs: list[tuple[Claim, str]], held: Tenso
     """Shapes and types of all tensors."""
     shapes = {name: weight.shape for name, weight in model.named_parameters()}
     for claim, stored in pairs:
-        entry, expected = held.entries[stored], claim.rule.their_shape([shapes[name] for name in claim.ours])
+        entry, expected = held.entries[stored], claim.rule.their_shape(claim.sizes(shapes))
         if entry.shape != expected:
             raise CheckpointError("wrong shape", at=f"{entry.path}: {stored}", got=entry.shape, expected=expected)
         if entry.dtype not in DTYPES:

@@ -106,7 +106,7 @@ def _sayable(model: Transformer, family: str | None) -> tuple[ModuleType, dict[s
         chosen = family_of(wanted, "save")
         return chosen, _keys(model, chosen)
     own = family_of(OWN, "save")
-    for candidate in families():
+    for candidate in sorted(families(), key=lambda one: int(getattr(one, "RANK", 1))):
         if candidate is not own:
             try:
                 return candidate, _keys(model, candidate)
@@ -268,7 +268,7 @@ def _outgoing(model: Transformer, family: ModuleType) -> list[files.Outgoing]:
 
 def _one(claim: Claim, weights: Mapping[str, Tensor], family: ModuleType, *, bare: bool) -> files.Outgoing:
     """A tensor under their name; a backbone alone has no prefix."""
-    ours = [weights[name].detach() for name in claim.ours]
+    ours = [weight.detach() for weight in claim.of(weights)]
     name = claim.theirs.removeprefix(family.PREFIX) if bare else claim.theirs
     shape = claim.rule.their_shape([weight.shape for weight in ours])
     return files.Outgoing(name, ours[0].dtype, shape, lambda: claim.rule.save(ours))

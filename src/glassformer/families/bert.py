@@ -28,6 +28,7 @@ from glassformer.parts.positions import LearnedPositionsConfig
 from glassformer.parts.stack import StackConfig
 
 MODEL_TYPES = ("bert",)
+RANK = 0
 ARCHITECTURES = {
     "BertModel": "hidden",
     "BertForMaskedLM": "tokens",

@@ -18,6 +18,7 @@ from glassformer.parts.positions import LearnedPositionsConfig
 from glassformer.parts.stack import StackConfig
 
 MODEL_TYPES = ("gpt2",)
+RANK = 0
 ARCHITECTURES = {
     "GPT2LMHeadModel": "tokens",
     "GPT2Model": "hidden",

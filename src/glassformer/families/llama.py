@@ -29,6 +29,7 @@ from glassformer.parts.rotary import RotaryConfig
 from glassformer.parts.stack import StackConfig
 
 MODEL_TYPES = ("llama",)
+RANK = 0
 ARCHITECTURES = {
     "LlamaForCausalLM": "tokens",
     "LlamaModel": "hidden",

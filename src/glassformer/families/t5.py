@@ -22,6 +22,7 @@ from glassformer.parts.positions import RelativeBucketsConfig
 from glassformer.parts.stack import StackConfig
 
 MODEL_TYPES = ("t5",)
+RANK = 0
 ARCHITECTURES = {
     "T5ForConditionalGeneration": "tokens",
     "T5WithLMHeadModel": "tokens",

@@ -36,6 +36,7 @@ class StraightBlock:
 
     def __init__(self, block: Block) -> None:
         self.attention, self.norms = SelfAttention(block.attention), _norms(block.attention_norm)
+        self.scale = block.attention_norm.scale
         if hasattr(block, "cross_attention"):
             self.cross, self.cross_norms = CrossAttention(block.cross_attention), _norms(block.cross_attention_norm)
         self.feed_forward, self.last_norms = feed_forward(block.feed_forward), _norms(block.feed_forward_norm)
@@ -44,12 +45,15 @@ class StraightBlock:
         self, x: Tensor, view: View, store: Store, cross: View | None, cross_store: Store | None, pick: Map
     ) -> Tensor:
         before, after, total = self.norms
-        x = total(pick(x) + after(self.attention(before(x), view, store, pick)))
+        x = total(pick(x) + self._scaled(after(self.attention(before(x), view, store, pick))))
         if cross is not None and cross_store is not None:
             before, after, total = self.cross_norms
-            x = total(x + after(self.cross(before(x), cross, cross_store)))
+            x = total(x + self._scaled(after(self.cross(before(x), cross, cross_store))))
         before, after, total = self.last_norms
-        return total(x + after(self.feed_forward(before(x))))
+        return total(x + self._scaled(after(self.feed_forward(before(x)))))
+
+    def _scaled(self, change: Tensor) -> Tensor:
+        return change if self.scale == 1.0 else change * self.scale
 
 
 class StraightParallelBlock:
@@ -57,7 +61,7 @@ class StraightParallelBlock:
 
     def __init__(self, block: ParallelBlock) -> None:
         self.attention, self.feed_forward = SelfAttention(block.attention), feed_forward(block.feed_forward)
-        self.norm = norm(block.norm)
+        self.norm, self.scale = norm(block.norm), block.scale
         self.other_norm = None if block.feed_forward_norm is None else norm(block.feed_forward_norm)
 
     def __call__(
@@ -65,7 +69,8 @@ class StraightParallelBlock:
     ) -> Tensor:
         normed = self.norm(x)
         other = pick(normed if self.other_norm is None else self.other_norm(x))
-        return pick(x) + self.attention(normed, view, store, pick) + self.feed_forward(other)
+        change = self.attention(normed, view, store, pick) + self.feed_forward(other)
+        return pick(x) + (change if self.scale == 1.0 else change * self.scale)
 
 
 class SelfAttention:
@@ -75,13 +80,17 @@ class SelfAttention:
         self.n_heads, self.n_kv_heads, self.head_dim = part.n_heads, part.n_kv_heads, part.head_dim
         self.n_turned = self.n_heads + self.n_kv_heads
         self.scale, self.soft_cap = part.scale, part.config.soft_cap
+        self.clip, self.sinks = part.config.clip, None if part.sinks is None else part.sinks.detach()
         self.project, self.join = linear_map(part.q_proj, part.k_proj, part.v_proj), linear_map(part.o_proj)
+        self.gate = None if part.gate_proj is None else linear_map(part.gate_proj, activation=torch.sigmoid)
         self.norms = None if part.q_norm is None or part.k_norm is None else (norm(part.q_norm), norm(part.k_norm))
         self.norm_first = part.norm_first
 
     def __call__(self, x: Tensor, view: View, store: Store, pick: Map) -> Tensor:
         n_heads, n_turned = self.n_heads, self.n_turned
         projected = self.project(x)
+        if self.clip is not None:
+            projected = projected.clamp(-self.clip, self.clip)
         if self.norms is not None:
             projected = self._normed(projected)
         heads = projected.view(x.shape[0], x.shape[1], n_turned + self.n_kv_heads, self.head_dim).transpose(1, 2)
@@ -91,7 +100,8 @@ class SelfAttention:
         new = turned[:, n_heads:], heads[:, n_turned:]
         assert view.step is not None
         key, value = store.extend(view.step, lambda: new)
-        return self.join(pick(mix(turned[:, :n_heads], key, value, view, self.scale, self.soft_cap)))
+        mixed = mix(turned[:, :n_heads], key, value, view, self.scale, self.soft_cap, self.sinks)
+        return self.join(pick(mixed if self.gate is None else mixed * self.gate(x)))
 
     def _normed(self, projected: Tensor) -> Tensor:
         """Queries and keys normed, each over its heads or over the whole projection."""
@@ -100,7 +110,8 @@ class SelfAttention:
         query, key, value = torch.split(projected, [self.n_heads * self.head_dim, kv, kv], -1)
         pair = []
         for part, over in zip((query, key), self.norms, strict=True):
-            pair.append(over(part) if self.norm_first else over(_heads(part, self.head_dim)).flatten(-2))
+            split = part if self.norm_first else _heads(part, self.head_dim).transpose(1, 2)
+            pair.append(over(split) if self.norm_first else over(split).transpose(1, 2).flatten(-2))
         return torch.cat((*pair, value), -1)
 
 
@@ -133,15 +144,18 @@ def _nothing_new() -> KeyValue:
     raise AssertionError("the first step of an encoder-decoder is the model's own")
 
 
-def mix(query: Tensor, key: Tensor, value: Tensor, view: View, scale: float, soft_cap: float | None) -> Tensor:
+def mix(
+    query: Tensor, key: Tensor, value: Tensor, view: View, scale: float, soft_cap: float | None,
+    sinks: Tensor | None = None,
+) -> Tensor:  # fmt: skip
     """Attention of queries (batch head query head_dim) to keys (batch kv_head key head_dim): batch query head·head_dim.
 
     Of one query a row, the heads that share keys are taken as queries of one head, so that no key is copied.
     """
     batch, n_heads, length, head_dim = query.shape
     n_kv_heads, attend = key.shape[1], view.attend
-    if length > 1 or n_heads == n_kv_heads or not isinstance(attend, FusedAttend):
-        mixed = attend(query, key, value, scale=scale, soft_cap=soft_cap, dropout=0.0)
+    if length > 1 or n_heads == n_kv_heads or sinks is not None or not isinstance(attend, FusedAttend):
+        mixed = attend(query, key, value, scale=scale, soft_cap=soft_cap, sinks=sinks)
         return mixed.transpose(1, 2).flatten(2)
     query, mask = query.reshape(batch, n_kv_heads, -1, head_dim), attend.mask
     if mask is not None and mask.shape[1] > 1:
@@ -171,7 +185,9 @@ def norm(part: nn.Module) -> Map:
     if isinstance(part, nn.Identity):
         return identity
     assert isinstance(part, (LayerNorm, RMSNorm))
-    width, gain, bias, eps = (part.width,), part.gain(), part.bias if isinstance(part, LayerNorm) else None, part.eps
+    if part.heads is not None:  # the part itself, whose weights are spread over its heads
+        return part
+    width, gain, bias, eps = (part.width,), part.gain(), part.shift(), part.eps
     if isinstance(part, LayerNorm):
         return lambda x: torch.layer_norm(x, width, gain, bias, eps)
     return lambda x: torch.rms_norm(x, width, gain, eps)

@@ -159,6 +159,9 @@ class Transformer(Part):
         if self.head is not None and getattr(self.config.head, "tied", False):
             tie: Any = self.head.tie
             tie(self._target_embedding.tokens)
+        for stack in (self.encoder, self.decoder):
+            if stack is not None:
+                stack.share()
 
     def set_dropout(self, *, residual: float = 0.0, attention: float = 0.0, embedding: float = 0.0) -> None:
         """Dropout rates for training: of what blocks and heads add, of attention patterns, of embeddings."""

@@ -37,7 +37,10 @@ class AttentionConfig(Config):
 
     n_kv_heads: None = n_heads, 1 = multi-query · head_dim: None = d_model / n_heads · window: keys less than so many
     positions away · scale: of the scores, None = head_dim^-0.5 · soft_cap: scores become cap · tanh(scores / cap) ·
-    qk_norm: norm of queries and keys, over each head or over the whole projection · biases: of which projections.
+    qk_norm: norm of queries and keys, over each head (with weights that heads share, or "own" ones for each) or over
+    the whole projection · biases: of which projections · clip: projections are clamped to ±clip (OLMo, MPT) · sinks: a
+    learned score a head that takes its share of each row (gpt-oss) · gate: heads are multiplied with
+    sigmoid(gate_proj(x)) (Qwen3-Next).
     """
 
     n_heads: int
@@ -48,8 +51,11 @@ class AttentionConfig(Config):
     scale: float | None = None
     soft_cap: float | None = None
     qk_norm: NormConfig | None = None
-    qk_norm_over: Literal["head", "projection"] = "head"
+    qk_norm_over: Literal["head", "own", "projection"] = "head"
     biases: tuple[Literal["query", "key", "value", "output"], ...] = ()
+    clip: float | None = None
+    sinks: bool = False
+    gate: bool = False
 
     def check(self) -> None:
         self.require(0 < self.n_heads <= 1 << 16, "n_heads", "1 … 65536")
@@ -58,6 +64,7 @@ class AttentionConfig(Config):
         self.require(self.head_dim is None or 0 < self.head_dim <= 1 << 16, "head_dim", "1 … 65536")
         self.require(self.window is None or self.window > 0, "window", "at least 1")
         self.require(self.soft_cap is None or self.soft_cap > 0, "soft_cap", "more than 0")
+        self.require(self.clip is None or self.clip > 0, "clip", "more than 0")
 
     def width(self, d_model: int) -> int:
         """head_dim, said or d_model / n_heads."""
@@ -99,10 +106,11 @@ class Attention(Part):
         self.v_proj = nn.Linear(d_model, kv_across, bias="value" in config.biases)
         self.o_proj = nn.Linear(across, d_model, bias="output" in config.biases)
         self.positions = _positions(config, self.n_heads, self.head_dim)
-        whole = config.qk_norm_over == "projection"
-        self.q_norm = _norm(config.qk_norm, across if whole else self.head_dim)
-        self.k_norm = _norm(config.qk_norm, kv_across if whole else self.head_dim)
-        self.norm_first = whole
+        self.gate_proj = nn.Linear(d_model, across, bias=False) if config.gate else None
+        self.sinks = nn.Parameter(torch.empty(self.n_heads)) if config.sinks else None
+        self.q_norm = _norm(config, across, self.n_heads, self.head_dim)
+        self.k_norm = _norm(config, kv_across, self.n_kv_heads, self.head_dim)
+        self.norm_first = config.qk_norm_over == "projection"
         self.dropout = Dropout()
 
     def view(
@@ -124,15 +132,22 @@ class Attention(Part):
         return View(places, mask, choose(mask, places, needs), rotation, memory, step)
 
     def forward(self, x: Tensor, view: View, store: Store | None = None) -> Tensor:
-        query = self._turned(self._normed(self.q_proj(x), self.q_norm, QUERIES, QUERY, view), view)
+        query = self._turned(self._normed(self._clipped(self.q_proj(x)), self.q_norm, QUERIES, QUERY, view), view)
         query = self.tap("query", query, QUERY, view.places)
         key, value = self._key_value(x if view.memory is None else view.memory, view, store)
-        heads = self.tap("heads", self._mix(query, key, value, view), QUERY, view.places)
+        mixed = self._mix(query, key, value, view)
+        if self.gate_proj is not None:
+            mixed = mixed * self.tap("gate", self._split(self.gate_proj(x)).sigmoid(), QUERY, view.places)
+        heads = self.tap("heads", mixed, QUERY, view.places)
         return self.tap("output", self._join(heads, view), "batch position model")
 
     def _split(self, projected: Tensor) -> Tensor:
         """batch position heads·head_dim → batch heads position head_dim."""
         return projected.unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
+
+    def _clipped(self, projected: Tensor) -> Tensor:
+        clip = self.config.clip
+        return projected if clip is None else projected.clamp(-clip, clip)
 
     def _normed(self, projected: Tensor, norm: nn.Module | None, whole: str, split: str, view: View) -> Tensor:
         """Split into heads, normed over the whole projection before or over each head after, if at all."""
@@ -153,9 +168,9 @@ class Attention(Part):
         return store.extend(view.step, partial(self._fresh, source, view))
 
     def _fresh(self, source: Tensor, view: View) -> KeyValue:
-        key = self._turned(self._normed(self.k_proj(source), self.k_norm, KEYS, KEY, view), view)
+        key = self._turned(self._normed(self._clipped(self.k_proj(source)), self.k_norm, KEYS, KEY, view), view)
         key = self.tap("key", key, KEY, view.places)
-        return key, self.tap("value", self._split(self.v_proj(source)), KEY, view.places)
+        return key, self.tap("value", self._split(self._clipped(self.v_proj(source))), KEY, view.places)
 
     def _mix(self, query: Tensor, key: Tensor, value: Tensor, view: View) -> Tensor:
         """batch head query head_dim; on the fused path unless a trace edits what that path hides."""
@@ -164,14 +179,17 @@ class Attention(Part):
         if self.wants("scores", "pattern"):
             self._read_inner(query, key, view)
         dropout = self.dropout.rate if self.training else 0.0
-        return view.attend(query, key, value, scale=self.scale, soft_cap=self.config.soft_cap, dropout=dropout)
+        return view.attend(
+            query, key, value, scale=self.scale, soft_cap=self.config.soft_cap, sinks=self.sinks, dropout=dropout
+        )
 
     def _scores(self, query: Tensor, key: Tensor, bias: Tensor | None) -> Tensor:
         return scores_of(query, key, scale=self.scale, soft_cap=self.config.soft_cap, bias=bias)
 
     def _explicit(self, query: Tensor, key: Tensor, value: Tensor, view: View) -> Tensor:
         scores = self.tap("scores", self._scores(query, key, view.mask.added()), SCORES, view.places)
-        pattern = self.tap("pattern", pattern_of(scores, view.mask.allowed(view.places)), SCORES, view.places)
+        pattern = pattern_of(scores, view.mask.allowed(view.places), self.sinks)
+        pattern = self.tap("pattern", pattern, SCORES, view.places)
         return mix(self.dropout(pattern), value)
 
     def _read_inner(self, query: Tensor, key: Tensor, view: View) -> None:
@@ -184,7 +202,8 @@ class Attention(Part):
                 read(scores, SCORES, view.places)
                 continue
             mask, places = (view.mask, view.places) if rows is None else _rows(view, rows)
-            read(pattern_of(scores, mask.allowed(places)), SCORES, view.places)
+            sinks = self.sinks if self.sinks is None or heads is None else self.sinks[heads.to(self.sinks.device)]
+            read(pattern_of(scores, mask.allowed(places), sinks), SCORES, view.places)
 
     def _join(self, heads: Tensor, view: View) -> Tensor:
         """batch position model; head by head only if a trace asks for that."""
@@ -212,8 +231,13 @@ def _positions(config: AttentionConfig, n_heads: int, head_dim: int) -> Part | N
     return None if config.positions is None else config.positions.build(head_dim)
 
 
-def _norm(config: NormConfig | None, width: int) -> Part | None:
-    return None if config is None else config.build(width)
+def _norm(config: AttentionConfig, across: int, n_heads: int, head_dim: int) -> Part | None:
+    """The norm of queries or keys, if there is one."""
+    if config.qk_norm is None:
+        return None
+    if config.qk_norm_over == "projection":
+        return config.qk_norm.build(across)
+    return config.qk_norm.build(head_dim, n_heads) if config.qk_norm_over == "own" else config.qk_norm.build(head_dim)
 
 
 def _chosen(

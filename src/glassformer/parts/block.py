@@ -34,15 +34,22 @@ ADDED = ("attention", "cross_attention", "feed_forward")
 
 
 class BlockConfig(Config):
-    """One layer: attention, optionally attention to a memory, and a feed-forward, with norms in a stated order."""
+    """One layer: attention, optionally attention to a memory, and a feed-forward, with norms in a stated order.
+
+    residual_scale: what a part gives is multiplied by it before it is added (Granite) · first_norm: whether a norm
+    stands before the attention (ModernBERT's first layer has none).
+    """
 
     attention: AttentionConfig
     feed_forward: MixerConfig
     norm: NormConfig
     order: Order = "pre"
     cross_attention: AttentionConfig | None = None
+    residual_scale: float = 1.0
+    first_norm: bool = True
 
     def check(self) -> None:
+        self.require(self.first_norm or self.order in ("pre", "sandwich"), "first_norm", f"True in order {self.order}")
         cross = self.cross_attention
         turns = cross is not None and isinstance(cross.positions, RotationConfig)
         self.require(not turns, "cross_attention", "no rotation: a memory has positions of its own")
@@ -55,12 +62,14 @@ class BlockConfig(Config):
 
 
 class ParallelBlockConfig(Config):
-    """One layer whose attention and feed-forward read the same input; ``shared_norm``: one norm for both (GPT-J)."""
+    """One layer whose attention and feed-forward read the same input; ``shared_norm``: one norm for both (GPT-J);
+    ``residual_scale``: as in ``BlockConfig``."""
 
     attention: AttentionConfig
     feed_forward: MixerConfig
     norm: NormConfig
     shared_norm: bool = True
+    residual_scale: float = 1.0
 
     @property
     def cross_attention(self) -> None:
@@ -72,18 +81,20 @@ class ParallelBlockConfig(Config):
 
 
 class Residual(nn.Module):
-    """The norms around one part: ``before`` it, on its ``output``, and on the ``sum`` with the residual stream."""
+    """The norms around one part: ``before`` it, ``after`` it, and on the ``sum`` with the residual stream."""
 
-    def __init__(self, norm: NormConfig, order: Order, d_model: int) -> None:
+    def __init__(self, config: BlockConfig, d_model: int, *, normed: bool = True) -> None:
         super().__init__()
-        self.before = norm.build(d_model) if order in ("pre", "sandwich") else nn.Identity()
+        norm, order, self.scale = config.norm, config.order, config.residual_scale
+        self.before = norm.build(d_model) if normed and order in ("pre", "sandwich") else nn.Identity()
         self.after = norm.build(d_model) if order in ("output", "sandwich") else nn.Identity()
         self.sum = norm.build(d_model) if order == "post" else nn.Identity()
         self.dropout = Dropout()
 
     def add(self, x: Tensor, change: Tensor) -> Tensor:
         """The residual stream after the part: batch position model."""
-        out: Tensor = self.sum(x + self.dropout(self.after(change)))
+        change = self.dropout(self.after(change))
+        out: Tensor = self.sum(x + (change if self.scale == 1.0 else change * self.scale))
         return out
 
 
@@ -93,12 +104,12 @@ class Block(Part):
     def __init__(self, config: BlockConfig, d_model: int) -> None:
         super().__init__()
         self.attention = config.attention.build(d_model)
-        self.attention_norm = Residual(config.norm, config.order, d_model)
+        self.attention_norm = Residual(config, d_model, normed=config.first_norm)
         if config.cross_attention is not None:
             self.cross_attention = config.cross_attention.build(d_model)
-            self.cross_attention_norm = Residual(config.norm, config.order, d_model)
+            self.cross_attention_norm = Residual(config, d_model)
         self.feed_forward = config.feed_forward.build(d_model)
-        self.feed_forward_norm = Residual(config.norm, config.order, d_model)
+        self.feed_forward_norm = Residual(config, d_model)
 
     def forward(
         self, x: Tensor, view: View, store: Store | None = None, cross: View | None = None,
@@ -123,6 +134,7 @@ class ParallelBlock(Part):
         self.feed_forward = config.feed_forward.build(d_model)
         self.norm = config.norm.build(d_model)
         self.feed_forward_norm = None if config.shared_norm else config.norm.build(d_model)
+        self.scale = config.residual_scale
         self.dropout = Dropout()
 
     def forward(
@@ -132,6 +144,9 @@ class ParallelBlock(Part):
         x = self.tap("input", x, "batch position model")
         normed = self.norm(x)
         other = normed if self.feed_forward_norm is None else self.feed_forward_norm(x)
-        attended = self.dropout(self.attention(normed, view, store))
-        middle = self.tap("middle", x + attended, "batch position model")
-        return self.tap("output", middle + self.dropout(self.feed_forward(other)), "batch position model")
+        middle = self.tap("middle", self._add(x, self.attention(normed, view, store)), "batch position model")
+        return self.tap("output", self._add(middle, self.feed_forward(other)), "batch position model")
+
+    def _add(self, x: Tensor, change: Tensor) -> Tensor:
+        change = self.dropout(change)
+        return x + (change if self.scale == 1.0 else change * self.scale)

@@ -17,7 +17,8 @@ from glassformer.parts.rows import Frame
 class EmbeddingConfig(Config):
     """tokens · scale + positions + segments, normed and projected.
 
-    width: of the table where it is not d_model (ALBERT, ELECTRA), with a projection behind · n_segments: token types.
+    width: of the table where it is not d_model (ALBERT, ELECTRA), with a projection behind · n_segments: token types ·
+    positions_last: positions are added behind the projection, in its width (OPT-350m).
     """
 
     positions: EmbeddingPositionsConfig | None = None
@@ -26,6 +27,7 @@ class EmbeddingConfig(Config):
     norm: NormConfig | None = None
     width: int | None = None
     projection_bias: bool = True
+    positions_last: bool = False
 
     def check(self) -> None:
         self.require(0 <= self.n_segments <= 1 << 16, "n_segments", "0 … 65536")
@@ -45,7 +47,9 @@ class Embedding(Part):
         width = config.width or d_model
         self.scale = config.scale
         self.tokens = nn.Embedding(vocab_size, width)
-        self.positions = None if config.positions is None else config.positions.build(width)
+        self.positions_last = config.positions_last
+        reached = d_model if config.positions_last else width
+        self.positions = None if config.positions is None else config.positions.build(reached)
         self.segments = nn.Embedding(config.n_segments, width) if config.n_segments else None
         self.norm = nn.Identity() if config.norm is None else config.norm.build(width)
         projects = config.width is not None and config.width != d_model
@@ -61,9 +65,11 @@ class Embedding(Part):
             x = x * torch.tensor(self.scale, dtype=x.dtype, device=x.device)  # rounded as the tables are (Gemma)
         if self.segments is not None:
             x = x + self.segments(torch.zeros_like(tokens) if segments is None else segments)
-        if self.positions is not None:
+        if self.positions is not None and not self.positions_last:
             x = x + self.positions(positions).to(x.dtype)
         out: Tensor = self.projection(self.dropout(self.norm(x)))
+        if self.positions is not None and self.positions_last:
+            out = out + self.positions(positions).to(x.dtype)
         return out
 
     def _check_segments(self, tokens: Tensor, segments: Tensor | None) -> None:

@@ -32,11 +32,12 @@ class HeadConfig(Config, base=True):
 
 
 class TransformConfig(Config):
-    """A dense layer, an activation and a norm in front of a token head (BERT's masked LM)."""
+    """A dense layer, an activation and a norm, if any, in front of a head (BERT's masked LM)."""
 
     activation: Activation
-    norm: NormConfig
+    norm: NormConfig | None = None
     width: int | None = None
+    bias: bool = True
 
     def check(self) -> None:
         self.require(self.width is None or 0 < self.width <= 1 << 20, "width", "1 … 2^20")
@@ -97,9 +98,9 @@ class Transform(Part):
     def __init__(self, config: TransformConfig, d_model: int) -> None:
         super().__init__()
         width = config.width or d_model
-        self.dense = nn.Linear(d_model, width)
+        self.dense = nn.Linear(d_model, width, bias=config.bias)
         self.activation = ACTIVATIONS[config.activation]
-        self.norm = config.norm.build(width)
+        self.norm = nn.Identity() if config.norm is None else config.norm.build(width)
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.norm(self.activation(self.dense(x)))
@@ -109,11 +110,13 @@ class Transform(Part):
 class PoolerConfig(Config):
     """One vector a row: of the first or the last token, or the mean or maximum over the real tokens.
 
-    activation: of a dense layer behind (BERT: tanh); None: no layer.
+    activation: of a dense layer behind (BERT: tanh); None: no layer · bias: of that layer · norm: behind it.
     """
 
     take: Literal["first", "last", "mean", "max"] = "first"
     activation: Activation | None = None
+    bias: bool = True
+    norm: NormConfig | None = None
 
     def build(self, d_model: int) -> Pooler:
         return Pooler(self, d_model)
@@ -125,13 +128,14 @@ class Pooler(Part):
     def __init__(self, config: PoolerConfig, d_model: int) -> None:
         super().__init__()
         self.take = TAKES[config.take]
-        self.dense = None if config.activation is None else nn.Linear(d_model, d_model)
+        self.dense = None if config.activation is None else nn.Linear(d_model, d_model, bias=config.bias)
         self.activation = ACTIVATIONS[config.activation or "identity"]
+        self.norm = nn.Identity() if config.norm is None else config.norm.build(d_model)
 
     def forward(self, x: Tensor, rows: Rows) -> Tensor:
         pooled = self.take(x, rows)
         pooled = pooled if self.dense is None else self.dense(pooled)
-        return self.tap("output", self.activation(pooled), "batch model")
+        return self.tap("output", self.norm(self.activation(pooled)), "batch model")
 
 
 def _at(x: Tensor, places: Tensor) -> Tensor:
@@ -178,26 +182,39 @@ class ClassifyHeadConfig(HeadConfig):
         return LabelHead(d_model, self.n_labels, self.bias, "batch label")
 
 
+class ChoiceHeadConfig(HeadConfig):
+    """One score a row, where some rows are the choices of one question: batch, to be seen as question choice."""
+
+    @property
+    def reads_pooled(self) -> bool:
+        return True
+
+    def build(self, d_model: int, embedding: nn.Embedding) -> LabelHead:
+        return LabelHead(d_model, 1, True, "batch label")
+
+
 class TagHeadConfig(HeadConfig):
-    """One row of scores a token: named entities, parts of speech, replaced tokens."""
+    """One row of scores a token: named entities, parts of speech, replaced tokens (ELECTRA); ``transform``: before."""
 
     n_labels: int
     bias: bool = True
+    transform: TransformConfig | None = None
 
     def check(self) -> None:
         self.require(0 < self.n_labels <= 1 << 24, "n_labels", "1 … 2^24")
 
     def build(self, d_model: int, embedding: nn.Embedding) -> LabelHead:
-        return LabelHead(d_model, self.n_labels, self.bias, "batch position label")
+        return LabelHead(d_model, self.n_labels, self.bias, "batch position label", self.transform)
 
 
 class SpanHeadConfig(HeadConfig):
-    """Two scores a token, for the start and the end of an answer: batch position 2."""
+    """Two scores a token, for the start and the end of an answer: batch position 2; ``transform``: before."""
 
     bias: bool = True
+    transform: TransformConfig | None = None
 
     def build(self, d_model: int, embedding: nn.Embedding) -> LabelHead:
-        return LabelHead(d_model, 2, self.bias, "batch position label")
+        return LabelHead(d_model, 2, self.bias, "batch position label", self.transform)
 
 
 class NextSentenceHeadConfig(HeadConfig):
@@ -252,14 +269,18 @@ class PretrainHead(Part):
 class LabelHead(Part):
     """A linear map to labels, of each token or of the pooled vector, with dropout in front."""
 
-    def __init__(self, d_model: int, n_labels: int, bias: bool, axes: str) -> None:
+    def __init__(
+        self, d_model: int, n_labels: int, bias: bool, axes: str, transform: TransformConfig | None = None
+    ) -> None:
         super().__init__()
         self.axes = axes
         self.reads_pooled = axes == "batch label"
-        self.proj = nn.Linear(d_model, n_labels, bias=bias)
+        self.transform = nn.Identity() if transform is None else Transform(transform, d_model)
+        width = d_model if transform is None or transform.width is None else transform.width
+        self.proj = nn.Linear(width, n_labels, bias=bias)
         self.dropout = Dropout()
 
     def forward(self, x: Tensor, pooled: Tensor | None = None) -> Tensor:
         states = pooled if self.reads_pooled and pooled is not None else x
-        out: Tensor = self.proj(self.dropout(states))
+        out: Tensor = self.proj(self.dropout(self.transform(states)))
         return out

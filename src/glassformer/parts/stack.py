@@ -26,12 +26,14 @@ from glassformer.parts.rows import Frame, Rows
 class StackConfig(Config):
     """The layers, one config each, and what stands around them.
 
-    norm: behind the last block · positions: score positions that all blocks share (T5's buckets, ALiBi).
+    norm: behind the last block · positions: score positions that all blocks share (T5's buckets, ALiBi) · weights_of:
+    for each layer, the layer whose weights it has, itself or an earlier one of equal description (ALBERT).
     """
 
     blocks: tuple[BlockConfig | ParallelBlockConfig, ...]
     norm: NormConfig | None = None
     positions: ScorePositionsConfig | None = None
+    weights_of: tuple[int, ...] | None = None
 
     def check(self) -> None:
         self.require(0 < len(self.blocks) <= 10_000, "blocks", "1 … 10000 layers")
@@ -41,6 +43,17 @@ class StackConfig(Config):
             raise ConfigError("cannot be built", at="StackConfig.blocks", got=got, expected="all of them or none")
         heads = {block.attention.n_heads for block in self.blocks}
         self.require(self.positions is None or len(heads) == 1, "positions", f"blocks of one head count, not {heads}")
+        self._check_shared()
+
+    def _check_shared(self) -> None:
+        if self.weights_of is not None:
+            self.require(len(self.weights_of) == len(self.blocks), "weights_of", f"{len(self.blocks)} layers")
+            for layer, source in enumerate(self.weights_of):
+                alike = 0 <= source <= layer and self.blocks[source] == self.blocks[layer]
+                first = alike and self.weights_of[source] == source
+                self.require(
+                    first, "weights_of", f"for layer {layer} a layer of equal description with weights of its own"
+                )
 
     @property
     def crosses(self) -> bool:
@@ -63,12 +76,21 @@ class Stack(Part):
         self.positions = (
             None if config.positions is None else config.positions.build(config.blocks[0].attention.n_heads)
         )
+        self.weights_of = config.weights_of or tuple(range(len(config.blocks)))
+        self.share()
         self.crosses = config.crosses
         self.windows = tuple(block.attention.window for block in config.blocks)
         self.kinds = _kinds([block.attention for block in config.blocks])
         self.limited = tuple(layer for layer in sorted(set(self.kinds)) if self._is_limited(layer))
         crosses = [block.cross_attention for block in config.blocks]
         self.cross_kinds = _kinds([cross for cross in crosses if cross is not None]) or (0,) * len(crosses)
+
+    def share(self) -> None:
+        """Give each layer the weights of its source; to be called again after tensors were replaced."""
+        for layer, source in enumerate(self.weights_of):
+            if source != layer:
+                for ours, theirs in zip(self.blocks[layer].modules(), self.blocks[source].modules(), strict=True):
+                    ours._parameters.update(theirs._parameters)
 
     def forward(
         self, x: Tensor, rows: Rows, mask: Mask, *, memory: Tensor | None = None, memory_rows: Rows | None = None,

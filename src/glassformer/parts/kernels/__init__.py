@@ -3,9 +3,10 @@
 A kernel module holds ``RANK`` (lower is tried first), ``refuses(mask, places, needs)`` (the reason, or an empty string)
 and ``prepare(mask, places)``, which lowers the mask once per forward and returns what attends:
 
-    heads = attend(query, key, value, scale=0.125, soft_cap=None, dropout=0.0)
+    heads = attend(query, key, value, scale=0.125, soft_cap=None, sinks=None, dropout=0.0)
 
-query: batch head query head_dim · key, value: batch kv_head key head_dim · heads: batch head query head_dim.
+query: batch head query head_dim · key, value: batch kv_head key head_dim · heads: batch head query head_dim · sinks:
+head, a score that takes its share of each row and gives nothing.
 """
 
 from __future__ import annotations
@@ -26,8 +27,9 @@ class Attend(Protocol):
     """Attention with its mask already lowered."""
 
     def __call__(
-        self, query: Tensor, key: Tensor, value: Tensor, *, scale: float, soft_cap: float | None, dropout: float
-    ) -> Tensor: ...
+        self, query: Tensor, key: Tensor, value: Tensor, *, scale: float, soft_cap: float | None = None,
+        sinks: Tensor | None = None, dropout: float = 0.0,
+    ) -> Tensor: ...  # fmt: skip
 
 
 @dataclass(frozen=True)

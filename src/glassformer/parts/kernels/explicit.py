@@ -29,11 +29,12 @@ class ExplicitAttend:
     bias: Tensor | None
 
     def __call__(
-        self, query: Tensor, key: Tensor, value: Tensor, *, scale: float, soft_cap: float | None, dropout: float
-    ) -> Tensor:
+        self, query: Tensor, key: Tensor, value: Tensor, *, scale: float, soft_cap: float | None = None,
+        sinks: Tensor | None = None, dropout: float = 0.0,
+    ) -> Tensor:  # fmt: skip
         scores = scores_of(query, key, scale=scale, soft_cap=soft_cap, bias=self.bias)
-        pattern = F.dropout(pattern_of(scores, self.allowed), dropout) if dropout else pattern_of(scores, self.allowed)
-        return mix(pattern, value)
+        pattern = pattern_of(scores, self.allowed, sinks)
+        return mix(F.dropout(pattern, dropout) if dropout else pattern, value)
 
 
 def prepare(mask: Mask, places: Places) -> ExplicitAttend:
@@ -49,8 +50,15 @@ def scores_of(query: Tensor, key: Tensor, *, scale: float, soft_cap: float | Non
     return scores if bias is None else scores + bias
 
 
-def pattern_of(scores: Tensor, allowed: Tensor | None) -> Tensor:
-    """Rows that sum to 1 over the allowed keys, exact zeros elsewhere; a row without an allowed key is all zeros."""
+def pattern_of(scores: Tensor, allowed: Tensor | None, sinks: Tensor | None = None) -> Tensor:
+    """Rows that sum to 1 over the allowed keys, exact zeros elsewhere; a row without an allowed key is all zeros.
+
+    With ``sinks`` (head, or 1) rows sum to what their sink leaves  (Xiao et al. 2024; gpt-oss).
+    """
+    if sinks is not None:
+        masked = scores if allowed is None else scores.masked_fill(~allowed, -torch.inf)
+        sink = sinks[:, None, None].expand(*masked.shape[:-1], 1).to(masked.dtype)
+        return torch.cat((masked, sink), -1).softmax(-1)[..., :-1]
     if allowed is None:
         return scores.softmax(-1)
     masked = scores.masked_fill(~allowed, -torch.inf)

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from glassformer.parts.kernels.explicit import per_head
+from glassformer.parts.kernels.sdpa import attend_with_sinks
 from glassformer.parts.mask import Mask, Places
 
 RANK = 40
@@ -48,19 +49,17 @@ class FoldedAttend:
     ahead: int
 
     def __call__(
-        self, query: Tensor, key: Tensor, value: Tensor, *, scale: float, soft_cap: float | None, dropout: float
-    ) -> Tensor:
+        self, query: Tensor, key: Tensor, value: Tensor, *, scale: float, soft_cap: float | None = None,
+        sinks: Tensor | None = None, dropout: float = 0.0,
+    ) -> Tensor:  # fmt: skip
         batch, heads, length, _ = query.shape
         key, value = per_head(key, heads), per_head(value, heads)
         allowed = self.allowed.expand(batch, -1, -1, -1, -1).flatten(0, 1)
-        mixed = F.scaled_dot_product_attention(
-            self._fold(query, 0, 0),
-            self._fold(key, 1, self.ahead),
-            self._fold(value, 1, self.ahead),
-            attn_mask=allowed,
-            scale=scale,
-            dropout_p=dropout,
-        )
+        query, key, value = self._fold(query, 0, 0), self._fold(key, 1, self.ahead), self._fold(value, 1, self.ahead)
+        if sinks is None:
+            mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=allowed, scale=scale, dropout_p=dropout)
+        else:
+            mixed = attend_with_sinks(query, key, value, allowed, sinks, scale=scale, dropout=dropout)
         mixed = mixed.unflatten(0, (batch, -1)).transpose(1, 2).flatten(2, 3)
         return mixed[:, :, :length]
 
