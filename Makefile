@@ -3,7 +3,8 @@
 # make check   format, lint, types
 # make bench   the benchmarks
 #
-# Each sets up .venv by itself on a fresh machine, does nothing twice, and needs no network after the first time.
+# Each sets up .venv by itself on a fresh machine (the benchmarks, with their peers, .venv-bench), does nothing twice, and
+# needs no network after the first time.
 # Another Python: make test PYTHON=python3.12
 
 PYTHON ?= python3
@@ -12,11 +13,14 @@ ARGUMENTS ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+BENCH := .venv-bench
+INSTALL := -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+PIP := $(BIN)/python $(INSTALL)
 # The environment belongs to these files, this interpreter and this folder; a change of any of them makes it anew.
 KEY := $(shell { cat pyproject.toml constraints.txt; $(PYTHON) --version; pwd; } 2>&1 | cksum | cut -d ' ' -f 1)
 RUNTIME := $(VENV)/installed-$(KEY)
 DEVELOPMENT := $(VENV)/installed-dev-$(KEY)
+BENCHMARKS := $(BENCH)/installed-$(KEY)
 
 .PHONY: demo test check format bench clean
 .DEFAULT_GOAL := demo
@@ -36,23 +40,33 @@ format: $(DEVELOPMENT)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(DEVELOPMENT)
-	$(BIN)/python -m benchmarks $(ARGUMENTS)
+bench: $(BENCHMARKS)
+	$(BENCH)/bin/python -m benchmarks $(ARGUMENTS)
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(BENCH) .mypy_cache .ruff_cache .pytest_cache
 
-$(RUNTIME):
+# A new environment in the folder $(1), with the package in it.
+define environment
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "glassformer needs Python 3.11 or newer: make PYTHON=/path/to/python3.11"; exit 1; }
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || \
 	  { echo "$(PYTHON) has no venv module: install it (Debian, Ubuntu: apt-get install python3-venv)"; exit 1; }
-	@echo "setting up $(VENV); the first time this fetches torch and takes minutes"
-	$(PYTHON) -m venv --clear $(VENV)
-	$(PIP) hatchling editables
-	$(PIP) --no-build-isolation --editable .
+	@echo "setting up $(1); the first time this fetches torch and takes minutes"
+	$(PYTHON) -m venv --clear $(1)
+	$(1)/bin/python $(INSTALL) hatchling editables
+	$(1)/bin/python $(INSTALL) --no-build-isolation --editable .
+endef
+
+$(RUNTIME):
+	$(call environment,$(VENV))
 	@touch $@
 
 $(DEVELOPMENT): $(RUNTIME)
 	$(PIP) --no-build-isolation --editable '.[dev]'
+	@touch $@
+
+$(BENCHMARKS):
+	$(call environment,$(BENCH))
+	$(BENCH)/bin/python $(INSTALL) --no-build-isolation --editable '.[bench]'
 	@touch $@
