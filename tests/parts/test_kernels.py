@@ -8,9 +8,9 @@ import torch
 from glassformer.core.errors import UnsupportedError
 from glassformer.parts import kernels
 from glassformer.parts.cache import NOWHERE
-from glassformer.parts.kernels import Needs, choose, explicit, folded, sdpa
+from glassformer.parts.kernels import Needs, choose, explicit, folded, packed as in_documents, sdpa
 from glassformer.parts.mask import Mask, Places
-from glassformer.parts.rows import positions_of
+from glassformer.parts.rows import positions_of, rows_of
 from tests.builders import counted_flops
 
 BATCH, HEADS, WIDTH = 2, 4, 8
@@ -35,6 +35,12 @@ def packed(mask, length, first):
     documents = (torch.arange(length) >= first).long().expand(BATCH, -1)
     positions = (torch.arange(length) - torch.where(documents > 0, first, 0)).long()
     return mask & Mask.documents(documents), Places(query=positions, key=positions, new_key=positions)
+
+
+def documents(mask, *ids):
+    """Rows of document ids, negative ones padding."""
+    rows = rows_of((BATCH, SHORT), torch.device("cpu"), documents=torch.tensor(ids))
+    return mask & rows.mask(), Places(query=rows.positions, key=rows.positions, new_key=rows.positions)
 
 
 def bias(n_query, n_key, heads=HEADS):
@@ -73,6 +79,12 @@ TABLE = {
     "padded right": padded(CAUSAL, SHORT, right=4),
     "padded encoder": padded(BOTH, SHORT, left=2, right=3),
     "packed": packed(CAUSAL, SHORT, 4),
+    "packed encoder": packed(BOTH, SHORT, 5),
+    "packed, of many lengths": documents(CAUSAL, [0, 0, 0, 1, 1, 1, 2, 2, 3], [0, 1, 1, 1, 1, 1, 1, 1, 1]),
+    "packed, padded": documents(BOTH, [-1, 0, 0, 0, 1, 1, 1, -1, -1], [0, 0, 1, 1, 2, 2, -1, 3, 3]),
+    "packed, tokens hidden": (
+        packed(BOTH, SHORT, 4)[0] & Mask.padding(real(SHORT, 0, 2)), packed(BOTH, SHORT, 4)[1],
+    ),
     "bias": (BOTH & bias(SHORT, SHORT), Places.run(SHORT)),
     "bias of all heads, causal": (CAUSAL & bias(SHORT, SHORT, 1), Places.run(SHORT)),
     "bias, padded": ((padded(CAUSAL, SHORT, left=4)[0] & bias(SHORT, SHORT)), padded(CAUSAL, SHORT, left=4)[1]),
@@ -86,6 +98,7 @@ TABLE = {
         Places(torch.arange(5)[None], torch.arange(SHORT)[None], torch.arange(SHORT)[None]),
     ),
 }
+PACKS = {name for name in TABLE if "packed" in name and name != "packed, tokens hidden"}
 FOLDS = {name for name in TABLE if name.startswith("long window") and "bias" not in name and "prefix" not in name}
 
 
@@ -96,11 +109,17 @@ def inputs(places, n_kv_heads=HEADS):
     return [tensor.requires_grad_() for tensor in (query, key, value)]
 
 
-def computed(kernel, mask, places, n_kv_heads=HEADS, soft_cap=None):
+def can(kernel, name):
+    """What a kernel must not refuse."""
+    return {folded: name in FOLDS, in_documents: name in PACKS}.get(kernel, True)
+
+
+def computed(kernel, mask, places, n_kv_heads=HEADS, soft_cap=None, sinks=None):
     """Heads of a kernel at real tokens, and the gradients of a weighted sum of them."""
     tensors = inputs(places, n_kv_heads)
-    heads = kernel.prepare(mask, places)(*tensors, scale=0.3, soft_cap=soft_cap, dropout=0.0)
+    heads = kernel.prepare(mask, places)(*tensors, scale=0.3, soft_cap=soft_cap, sinks=sinks, dropout=0.0)
     heads = heads * (places.query >= 0)[:, None, :, None]
+    tensors += [] if sinks is None else [sinks]
     weights = torch.randn(heads.shape, generator=torch.Generator().manual_seed(2))
     return [heads, *torch.autograd.grad((heads * weights).sum(), tensors)]
 
@@ -111,14 +130,25 @@ def computed(kernel, mask, places, n_kv_heads=HEADS, soft_cap=None):
 def test_kernels_equal_the_reference_or_say_why_not(kernel, name, n_kv_heads):
     mask, places = TABLE[name]
     reason = kernel.refuses(mask, places, Needs())
-    if reason:
-        assert kernel is folded and name not in FOLDS, reason
-        return
-    assert kernel is not folded or name in FOLDS
-    for got, expected in zip(
-        computed(kernel, mask, places, n_kv_heads), computed(explicit, mask, places, n_kv_heads), strict=True
-    ):
-        torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5)
+    assert can(kernel, name) == (not reason), reason
+    sinks = torch.tensor([0.5, -1.0, 2.0, 0.0], requires_grad=True)
+    for sink in () if reason else (None, sinks):
+        found = (computed(one, mask, places, n_kv_heads, sinks=sink) for one in (kernel, explicit))
+        for got, expected in zip(*found, strict=True):
+            torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_sink_takes_its_share_of_each_row():
+    mask, places = TABLE["causal"]
+    query, key, value = (tensor.detach() for tensor in inputs(places))
+    sinks = torch.tensor([0.5, -1.0, 2.0, 0.0])
+    scores = explicit.scores_of(query, key, scale=0.3, soft_cap=None, bias=None)
+    pattern = explicit.pattern_of(scores, mask.allowed(places), sinks)
+    weights = scores.exp() * mask.allowed(places)
+    whole = weights.sum(-1, keepdim=True) + sinks.exp()[:, None, None]
+    torch.testing.assert_close(pattern, weights / whole)
+    heads = sdpa.prepare(mask, places)(query, key, value, scale=0.3, sinks=sinks)
+    torch.testing.assert_close(heads, pattern @ value)
 
 
 def test_the_reference_equals_a_plain_loop():
@@ -138,6 +168,8 @@ REASONS = {
     "long window, bias": (folded, "cannot fold a prefix or a bias"),
     "long window, prefix": (folded, "cannot fold a prefix or a bias"),
     "last queries in a window": (folded, "needs the same tokens as queries and keys"),
+    "single token": (in_documents, "needs packed documents"),
+    "packed, tokens hidden": (in_documents, "cannot hide tokens of a document"),
 }
 
 
@@ -161,7 +193,16 @@ def test_the_fastest_that_can_is_chosen():
     assert choose(*TABLE["causal"], Needs()) == sdpa.FusedAttend(None, True)  # no mask is built
     assert choose(*TABLE["last query"], Needs()) == sdpa.FusedAttend(None, False)
     assert isinstance(choose(*TABLE["window"], Needs()), sdpa.FusedAttend)
-    assert all(isinstance(choose(*TABLE[name], Needs()), folded.FoldedAttend) for name in FOLDS)
+    assert all(isinstance(choose(*TABLE[name], Needs()), folded.FoldedAttend) for name in FOLDS - PACKS)
+    assert all(isinstance(choose(*TABLE[name], Needs()), in_documents.PackedAttend) for name in PACKS)
+
+
+def test_documents_of_one_length_are_one_call():
+    mask, places = TABLE["packed, of many lengths"]
+    first, second = in_documents.prepare(mask, places).rows
+    assert [(run.start, run.count, run.length) for run in first] == [(0, 2, 3), (6, 1, 2), (8, 1, 1)]
+    assert [(run.start, run.count, run.length) for run in second] == [(0, 1, 1), (1, 1, 8)]
+    assert isinstance(choose(mask, places, Needs(compiled=True)), sdpa.FusedAttend)
 
 
 def test_where_no_kernel_can_all_reasons_are_given(monkeypatch):
@@ -197,7 +238,7 @@ EMPTY = {
 def test_a_row_that_sees_nothing_gives_zeros_and_zero_gradients(kernel, name):
     mask, places = EMPTY[name]
     if kernel.refuses(mask, places, Needs()):
-        assert kernel is folded and name in ("lengths", "bias")
+        assert kernel in (folded, in_documents)
         return
     heads, *gradients = computed(kernel, mask, places)
     assert not heads[0].any() and heads[1].any()

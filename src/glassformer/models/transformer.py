@@ -20,6 +20,7 @@ from glassformer.core.errors import DataError, UnsupportedError
 from glassformer.core.part import Part
 from glassformer.data.batch import Batch
 from glassformer.models.initialise import initialise
+from glassformer.parts.attention import Attention
 from glassformer.parts.cache import Cache
 from glassformer.parts.dropout import Dropout
 from glassformer.parts.embedding import Embedding, EmbeddingConfig
@@ -176,6 +177,9 @@ class Transformer(Part):
     def compile(self, *arguments: Any, **keywords: Any) -> None:
         """``torch.compile`` each block: one graph serves all layers, and taps add one graph for each of their kinds."""
         keywords = {"fullgraph": True, "recompile_limit": 64, **keywords}
+        for part in self.modules():
+            if isinstance(part, Attention):
+                part.compiled = True
         for stack in (self.encoder, self.decoder):
             for block in stack.blocks if stack is not None else ():
                 block.compile(*arguments, **keywords)

@@ -94,6 +94,8 @@ class View:
 class Attention(Part):
     """Self- or cross-attention: batch position model → the same."""
 
+    compiled = False  # whether its block is a compiled graph, which must be the same for every batch
+
     def __init__(self, config: AttentionConfig, d_model: int) -> None:
         super().__init__()
         self.config = config
@@ -128,7 +130,7 @@ class Attention(Part):
                 mask = mask & Mask.bias(added(places.query, places.key).to(self.q_proj.weight.dtype))
         if self.config.window is not None:
             mask = mask & Mask.window(self.config.window)
-        needs = Needs(soft_cap=self.config.soft_cap is not None)
+        needs = Needs(soft_cap=self.config.soft_cap is not None, compiled=self.compiled)
         return View(places, mask, choose(mask, places, needs), rotation, memory, step)
 
     def forward(self, x: Tensor, view: View, store: Store | None = None) -> Tensor:

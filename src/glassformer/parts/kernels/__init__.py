@@ -37,6 +37,7 @@ class Needs:
     """What an attention asks of its kernel besides the mask."""
 
     soft_cap: bool = False
+    compiled: bool = False
 
 
 @cache
