@@ -140,14 +140,14 @@ def test_a_model_keeps_its_packed_weights_until_they_change():
 def test_weights_are_packed_once_enough_steps_were_asked_for():
     model, tokens = lively(gpt_like()), random_tokens(1, 3)
     model.generate(tokens, max_tokens=WORTH - 2)
-    assert vars(model)["packed"].decoder is None
+    assert vars(model)["packed"].made is None
     model.generate(tokens, max_tokens=1)
-    assert vars(model)["packed"].decoder is None
+    assert vars(model)["packed"].made is None
     model.generate(tokens, max_tokens=1)
-    assert vars(model)["packed"].decoder is not None
+    assert vars(model)["packed"].made is not None
     changed_through_data(model.head.proj.weight)
     model.generate(tokens, max_tokens=1)
-    assert vars(model)["packed"].decoder is None, "copies of old weights are not kept"
+    assert vars(model)["packed"].made is None, "copies of old weights are not kept"
 
 
 def changed_by_fused_adamw(weight):
@@ -187,9 +187,9 @@ def test_copies_of_a_model_pack_their_own_and_saved_ones_none():
     model = lively(gpt_like())
     mine = fast_decoder(model, WORTH)
     twin = copy.deepcopy(model)
-    assert vars(twin)["packed"].decoder is None
+    assert vars(twin)["packed"].made is None
     assert fast_decoder(twin, WORTH) is not mine
-    assert pickle.loads(pickle.dumps(vars(model)["packed"])).decoder is None
+    assert pickle.loads(pickle.dumps(vars(model)["packed"])).made is None
     assert not any("packed" in name for name in model.state_dict())
 
 
@@ -312,7 +312,7 @@ def test_whoever_looks_or_changes_gets_the_models_own_forward_also_in_the_middle
 
     model, tokens = lively(gpt_like()), random_tokens(2, 5)
     plain = model.generate(tokens, max_tokens=WORTH, stop_ids=())
-    assert vars(model)["packed"].decoder is not None
+    assert vars(model)["packed"].made is not None
     watch = Watch(model)
     assert not watch
     undo = look(model)
@@ -342,4 +342,4 @@ def test_the_tokens_are_those_of_the_model(name, monkeypatch):
     model.special = SpecialTokens(decoder_start=0)
     quick = model.generate(random_tokens(3, 6), max_tokens=24)
     assert torch.equal(quick.tokens, model.generate(random_tokens(3, 6), max_tokens=24, fast=False).tokens)
-    assert vars(model)["packed"].decoder is not None
+    assert vars(model)["packed"].made is not None

@@ -24,6 +24,7 @@ from torch import nn
 from glassformer.checkpoints import tensors as files
 from glassformer.checkpoints.keys import SPECIAL, Keys
 from glassformer.checkpoints.matching import Match, check_layers, match
+from glassformer.checkpoints.sentence import read_sentence, transformer_folder
 from glassformer.checkpoints.tensors import DTYPES, Tensors
 from glassformer.checkpoints.writing import CONFIG, GENERATION, Origin, remember, save as save
 from glassformer.core.config import read_json
@@ -55,7 +56,7 @@ def describe(folder: str | Path) -> Described:
         CheckpointError: no folder, an unknown family, a key that is not understood; with the path.
     """
     with readable(folder):
-        folder = local(folder)
+        folder = transformer_folder(local(folder))
         return _described(folder, Tensors(folder) if files.has_weights(folder) else None)
 
 
@@ -73,15 +74,19 @@ def load(
     """
     kind, place = torch_dtype(dtype), _torch_device(device)
     with readable(folder):
-        held = Tensors(folder := local(folder))
+        whole = local(folder)
+        held = Tensors(folder := transformer_folder(whole))
         described = _described(folder, held)
         check_layers(described.config, held)
         with _about(folder / CONFIG):
             matched = match(described.config, described.family, held)
+        sentence = read_sentence(whole, described.config.d_model)
         _fill(matched, held, kind or _computed(held, matched, place), place)
     model = matched.model
     model.special = described.special
     remember(model, described.origin)
+    if sentence is not None:
+        model.__dict__["sentence"] = sentence
     return model.eval()
 
 
@@ -128,7 +133,7 @@ def _described(folder: Path, held: Tensors | None) -> Described:
               file=sys.stderr)  # fmt: skip
     generation = _object(folder / GENERATION) if (folder / GENERATION).exists() else None
     special = _special({**family.SPECIAL, **data, **_said(generation or {})}, folder, config, family.SPECIAL)
-    return Described(config, family, Origin(family.MODEL_TYPES[0], data, generation, special))
+    return Described(config, family, Origin(family.MODEL_TYPES[0], data, generation, special, folder))
 
 
 def _object(path: Path) -> dict[str, Any]:

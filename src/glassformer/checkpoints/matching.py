@@ -40,7 +40,7 @@ def match(config: TransformerConfig, family: ModuleType, held: Tensors) -> Match
     Raises:
         CheckpointError: a tensor that is missing, not known, misshapen, or of a type that weights do not have.
     """
-    names = stored_names(held, family)
+    names = stored_names(config, held, family)
     model = config.build(seed=None, device="meta")
     found = claims_of(model, family)
     forms = {claim: _form(claim, family, names) for claim in found}
@@ -62,9 +62,10 @@ def claims_of(model: Transformer, family: ModuleType) -> list[Claim]:
     return claims(family.rules(model.config), {name: weight.shape for name, weight in model.named_parameters()})
 
 
-def stored_names(held: Tensors, family: ModuleType) -> dict[str, str]:
+def stored_names(config: TransformerConfig, held: Tensors, family: ModuleType) -> dict[str, str]:
     """Name without the backbone's prefix → name in the files; known junk is left out."""
-    junk = [re.compile(pattern) for pattern in family.JUNK]
+    unused = family.unused(config) if hasattr(family, "unused") else ()
+    junk = [re.compile(pattern) for pattern in (*family.JUNK, *unused)]
     names: dict[str, str] = {}
     for name in held:
         bare = name.removeprefix(family.PREFIX)

@@ -19,6 +19,7 @@ from glassformer.checkpoints import tensors as files
 from glassformer.checkpoints.keys import CODE, SPECIAL, Keys
 from glassformer.checkpoints.matching import claims_of
 from glassformer.checkpoints.rules import Claim, possible_claims
+from glassformer.checkpoints.sentence import save_sentence
 from glassformer.core.config import Config
 from glassformer.core.errors import CheckpointError, GlassformerError
 from glassformer.core.files import readable, staged_folder
@@ -27,6 +28,7 @@ from glassformer.models.transformer import SpecialTokens, Transformer, Transform
 from glassformer.parts.attention import AttentionConfig
 from glassformer.parts.head import TokenHeadConfig
 from glassformer.parts.rotary import RotaryConfig
+from glassformer.parts.sentence import Sentence
 
 if TYPE_CHECKING:
     from glassformer.tokenizers.tokenizer import Tokenizer
@@ -43,13 +45,15 @@ _REPLACED = re.compile(r"config\.json|generation_config\.json|model(-\d+-of-\d+)
 class Origin:
     """Where a loaded model came from, so that it can be written again in the same words.
 
-    kept: its config.json · generation: its generation_config.json, or None · special: the tokens that both named.
+    kept: its config.json · generation: its generation_config.json, or None · special: the tokens that both named ·
+    folder: where that was.
     """
 
     family: str
     kept: Mapping[str, Any] = field(default_factory=dict)
     generation: Mapping[str, Any] | None = None
     special: SpecialTokens = NO_TOKENS
+    folder: Path | None = None
 
 
 def remember(model: Transformer, origin: Origin) -> None:
@@ -88,6 +92,9 @@ def save(
         if generation:
             _write_json(staging / GENERATION, generation)
         files.write(_outgoing(model, written), staging, max_shard_bytes)
+        sentence = model.__dict__.get("sentence")
+        if isinstance(sentence, Sentence):
+            save_sentence(sentence, staging)
         if tokenizer is not None:
             tokenizer.save(staging)
         if place.is_dir():
@@ -158,6 +165,7 @@ def _said(model: Transformer, family: ModuleType) -> tuple[dict[str, Any], Diffe
     if origin.kept and _difference_read(keys := {**kept, **fixed}, model, family) is None:
         return keys, None
     said = {**family.from_config(model.config), **_labels(model.config, kept)}
+    fixed = {key: value for key, value in fixed.items() if value is not None or key not in said}
     keys = {**_without_dialects(kept, said), **said, **fixed}
     return keys, _difference_read(keys, model, family)
 

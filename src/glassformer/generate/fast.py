@@ -6,9 +6,9 @@ Masks, rotations and caches are the model's own. What a model has that is not kn
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Self
+from typing import Generic, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +25,8 @@ from glassformer.parts.mask import Mask
 from glassformer.parts.rows import rows_of
 from glassformer.parts.stack import Stack
 
+T = TypeVar("T")
+
 #: Steps after which packed weights have saved the time of packing them, about.
 WORTH = 16
 
@@ -36,27 +38,34 @@ def refuses(model: Transformer) -> str:
     """Why the model's own forward must be used, or an empty string."""
     if type(model) is not Transformer or type(model.decoder) is not Stack or type(model.head) is not TokenHead:
         return "not a Transformer with a decoder and a token head"
-    for name, part, known in _computed(model.decoder, model.head):
+    if type(model.head.proj) is not nn.Linear:
+        return f"head.proj is a {type(model.head.proj).__name__}"
+    return blocks_refuse(model.decoder, "decoder") or weights_refuse(packed_weights(model))
+
+
+def blocks_refuse(stack: Stack, name: str) -> str:
+    """Why the blocks of a stack cannot be computed here, or an empty string."""
+    for path, part, known in _computed(stack, name):
         if type(part) not in known:
-            return f"{name} is a {type(part).__name__}"
-    return _weights_refuse(packed_weights(model))
+            return f"{path} is a {type(part).__name__}"
+    return ""
 
 
-def _computed(decoder: Stack, head: TokenHead) -> Iterator[tuple[str, nn.Module, tuple[type, ...]]]:
+def _computed(stack: Stack, stack_name: str) -> Iterator[tuple[str, nn.Module, tuple[type, ...]]]:
     """Every module that is computed here instead of by its own forward, with the classes that it may have.
 
     Dropout does nothing here, and positions are computed by the model's own parts.
     """
-    yield "head.proj", head.proj, (nn.Linear,)
-    for layer, block in enumerate(decoder.blocks):
-        name = f"decoder.blocks.{layer}"
+    for layer, block in enumerate(stack.blocks):
+        name = f"{stack_name}.blocks.{layer}"
         yield name, block, (Block, ParallelBlock)
         for path, part in block.named_modules(prefix=name):
             if part is not block and not path.endswith(("dropout", "positions")):
                 yield path, part, KNOWN
 
 
-def _weights_refuse(weights: list[Tensor]) -> str:
+def weights_refuse(weights: list[Tensor]) -> str:
+    """Why these weights cannot be packed, or an empty string."""
     for weight in weights:
         if weight.device.type != "cpu" or weight.dtype is not torch.float32:
             return f"weights are {weight.dtype} on {weight.device.type}, not torch.float32 on cpu"
@@ -89,23 +98,23 @@ class Watch:
         return tapped or any(self.hooks) or any("forward" in attributes for attributes in self.attributes)
 
 
-class Kept:
-    """A model's ``FastDecoder`` for as long as its weights stay the same; a copy of the model gets none."""
+class Kept(Generic[T]):
+    """What was made of a model's weights, for as long as they stay the same; a copy of the model gets none."""
 
     def __init__(self) -> None:
-        self.decoder: FastDecoder | None = None
+        self.made: T | None = None
         self.fingerprint: Fingerprint | None = None
         self.steps = 0
 
-    def of(self, model: Transformer, steps: int) -> FastDecoder | None:
-        """The decoder of the weights as they are now, once so many steps with them are worth making it."""
-        now = Fingerprint.of(packed_weights(model))
+    def of(self, weights: list[Tensor], steps: int, make: Callable[[], T]) -> T | None:
+        """What is made of the weights as they are now, once so many steps with them are worth making it."""
+        now = Fingerprint.of(weights)
         if self.fingerprint is None or not now.matches(self.fingerprint):
-            self.decoder, self.fingerprint, self.steps = None, now, 0
+            self.made, self.fingerprint, self.steps = None, now, 0
         self.steps += steps
-        if self.decoder is None and self.steps >= WORTH:
-            self.decoder = FastDecoder(model)
-        return self.decoder
+        if self.made is None and self.steps >= WORTH:
+            self.made = make()
+        return self.made
 
     def __deepcopy__(self, memo: object) -> Self:
         return type(self)()
@@ -119,10 +128,9 @@ def fast_decoder(model: Transformer, steps: int) -> FastDecoder | None:
 
     The model keeps it until its weights change; None while too few steps were asked for to be worth packing.
     """
-    kept = vars(model).setdefault("packed", Kept())
-    assert isinstance(kept, Kept)
+    kept: Kept[FastDecoder] = vars(model).setdefault("packed", Kept())
     with torch.inference_mode():
-        return kept.of(model, steps)
+        return kept.of(packed_weights(model), steps, lambda: FastDecoder(model))
 
 
 class FastDecoder:

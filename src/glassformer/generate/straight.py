@@ -1,7 +1,7 @@
-"""The blocks of a decoder as straight-line code over packed weights: batch position model → the same.
+"""Blocks as straight-line code over packed weights: batch position model → the same.
 
 Each class here computes what one class of ``glassformer.parts`` computes, without names for its values and without
-dropout, and with the keys and values of earlier tokens in a store. ``pick`` takes the positions whose outputs are
+dropout, and with the keys and values of earlier tokens in a store, if there is one. ``pick`` takes the positions whose outputs are
 needed: all of them, or in the last block those from which logits are computed.
 """
 
@@ -42,7 +42,7 @@ class StraightBlock:
         self.feed_forward, self.last_norms = feed_forward(block.feed_forward), _norms(block.feed_forward_norm)
 
     def __call__(
-        self, x: Tensor, view: View, store: Store, cross: View | None, cross_store: Store | None, pick: Map
+        self, x: Tensor, view: View, store: Store | None, cross: View | None, cross_store: Store | None, pick: Map
     ) -> Tensor:
         before, after, total = self.norms
         x = total(pick(x) + self._scaled(after(self.attention(before(x), view, store, pick))))
@@ -65,7 +65,7 @@ class StraightParallelBlock:
         self.other_norm = None if block.feed_forward_norm is None else norm(block.feed_forward_norm)
 
     def __call__(
-        self, x: Tensor, view: View, store: Store, cross: View | None, cross_store: Store | None, pick: Map
+        self, x: Tensor, view: View, store: Store | None, cross: View | None, cross_store: Store | None, pick: Map
     ) -> Tensor:
         normed = self.norm(x)
         other = pick(normed if self.other_norm is None else self.other_norm(x))
@@ -86,7 +86,7 @@ class SelfAttention:
         self.norms = None if part.q_norm is None or part.k_norm is None else (norm(part.q_norm), norm(part.k_norm))
         self.norm_first = part.norm_first
 
-    def __call__(self, x: Tensor, view: View, store: Store, pick: Map) -> Tensor:
+    def __call__(self, x: Tensor, view: View, store: Store | None, pick: Map) -> Tensor:
         n_heads, n_turned = self.n_heads, self.n_turned
         projected = self.project(x)
         if self.clip is not None:
@@ -98,8 +98,7 @@ class SelfAttention:
         if view.rotation is not None:
             turned = view.rotation.turn(turned)
         new = turned[:, n_heads:], heads[:, n_turned:]
-        assert view.step is not None
-        key, value = store.extend(view.step, lambda: new)
+        key, value = new if store is None or view.step is None else store.extend(view.step, lambda: new)
         mixed = mix(turned[:, :n_heads], key, value, view, self.scale, self.soft_cap, self.sinks)
         return self.join(pick(mixed if self.gate is None else mixed * self.gate(x)))
 

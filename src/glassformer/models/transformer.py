@@ -8,6 +8,7 @@ encoder-decoder    source → encoder ─ memory ─┐
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -330,6 +331,13 @@ class Transformer(Part):
         from glassformer.core.roof import above
 
         return above("generate.decode").generate_tokens(self, *arguments, **keywords)
+
+    def embed(self, texts: Sequence[str], **keywords: Any) -> Tensor:
+        """One vector a text, float32, text state: see ``glassformer.embed.vectors``."""
+        from glassformer.core.roof import above
+
+        vectors: Tensor = above("embed.vectors").embed(self, texts, **keywords)
+        return vectors
 
     def save(self, folder: str | Path, **keywords: Any) -> None:
         """Write a Hugging Face folder: see ``glassformer.checkpoints.folder``."""
