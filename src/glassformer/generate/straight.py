@@ -1,8 +1,8 @@
 """Blocks as straight-line code over packed weights: batch position model → the same.
 
 Each class here computes what one class of ``glassformer.parts`` computes, without names for its values and without
-dropout, and with the keys and values of earlier tokens in a store, if there is one. ``pick`` takes the positions whose outputs are
-needed: all of them, or in the last block those from which logits are computed.
+dropout, and with the keys and values of earlier tokens in a store, if there is one. ``pick`` takes the positions
+whose outputs are needed: all of them, or in the last block those from which logits are computed.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ from glassformer.generate.packing import Map, identity, linear_map
 from glassformer.parts.attention import Attention, View
 from glassformer.parts.block import Block, ParallelBlock, Residual
 from glassformer.parts.cache import KeyValue, Store
+from glassformer.parts.experts import Experts
 from glassformer.parts.feed_forward import FeedForward, Gated
 from glassformer.parts.kernels.sdpa import FusedAttend
 from glassformer.parts.norm import LayerNorm, RMSNorm
 
 #: What is computed here; a subclass may compute something else.
-KNOWN = (Attention, FeedForward, Gated, LayerNorm, RMSNorm, Residual, nn.Identity, nn.Linear)
+KNOWN = (Attention, FeedForward, Gated, Experts, LayerNorm, RMSNorm, Residual, nn.Identity, nn.Linear)
 
 
 def straight(block: nn.Module) -> StraightBlock | StraightParallelBlock:
@@ -164,7 +165,9 @@ def mix(
 
 
 def feed_forward(part: nn.Module) -> Map:
-    """A ``FeedForward`` or a ``Gated``."""
+    """A ``FeedForward``, a ``Gated``, or ``Experts``, which are computed as they are: a step needs few of them."""
+    if isinstance(part, Experts):
+        return part
     assert isinstance(part, (FeedForward, Gated))
     activation, down = part.activation, linear_map(part.down_proj)
     if isinstance(part, FeedForward):

@@ -150,20 +150,22 @@ def understood(options: Options) -> tuple[SamplingConfig, tuple[str, ...], int |
 
 
 class Writing:
-    """Prompts that are being continued as one batch; iterate for (row, piece of text).
+    """Prompts, texts or their tokens, that are being continued as one batch; iterate for (row, piece of text).
 
     ``completions`` holds what there is so far. Arguments as in ``generate``.
     """
 
     def __init__(
-        self, model: Transformer, tokenizer: Tokenizer, prompts: Sequence[str], *, first_row: int = 0,
+        self, model: Transformer, tokenizer: Tokenizer, prompts: Sequence[str | list[int]], *, first_row: int = 0,
         fast: bool = True, **options: Unpack[Options],
     ) -> None:  # fmt: skip
         check_fits(tokenizer, model.config.vocab_size)
         sampling, stops, max_tokens = understood(options)
         rows = [_encoded(model, tokenizer, prompt, first_row + row) for row, prompt in enumerate(prompts)]
         before = [row if model.encoder is None else [] for row in rows]
-        self.completions = [Completion(prompt) for prompt in prompts]
+        self.completions = [
+            Completion(prompt if isinstance(prompt, str) else tokenizer.decode(prompt)) for prompt in prompts
+        ]
         self.texts = [RowText(tokenizer, row[-BEFORE:], stops) for row in before]
         self.decoding = Decoding(
             model, pad_rows(rows), max_tokens=max_tokens, sampling=sampling, fast=fast, first_row=first_row
@@ -223,9 +225,9 @@ class RowText:
         return self.stops.found is not None
 
 
-def _encoded(model: Transformer, tokenizer: Tokenizer, prompt: str, row: int) -> list[int]:
+def _encoded(model: Transformer, tokenizer: Tokenizer, prompt: str | list[int], row: int) -> list[int]:
     """The prompt's tokens; of an empty one the token with which texts start."""
-    ids = tokenizer.encode(prompt)
+    ids = tokenizer.encode(prompt) if isinstance(prompt, str) else prompt
     if ids:
         return ids
     start = model.special.start if model.encoder is None else None

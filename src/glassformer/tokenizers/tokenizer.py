@@ -16,16 +16,15 @@ from glassformer.data.batch import Batch, Side, pad_rows
 from glassformer.data.text import refuse_surrogates
 from glassformer.data.tokens import TextTokenizer
 from glassformer.tokenizers.boundary import library_errors
+from glassformer.tokenizers.convert import from_older_files
+from glassformer.tokenizers.files import json_object, read_object, read_text
 from glassformer.tokenizers.pieces import Pieces
-from glassformer.tokenizers.special import CONFIG_KEYS, SpecialIds, token_content
+from glassformer.tokenizers.special import CONFIG_KEYS, SETTINGS_FILE, TOKENS_MAP_FILE, SpecialIds, token_content
 from glassformer.tokenizers.streaming import ByteStreamDecoder, StreamDecoder, WindowStreamDecoder
 
 TOKENIZER_FILE = "tokenizer.json"
-SETTINGS_FILE = "tokenizer_config.json"
 #: Files beside tokenizer.json that are carried along unread or half read.
-TOKENS_MAP_FILE = "special_tokens_map.json"
 CARRIED_FILES = (TOKENS_MAP_FILE, "added_tokens.json", "chat_template.jinja")
-_MOST_BYTES = 512 * 2**20
 
 TextOrPair = str | tuple[str, str]
 
@@ -51,7 +50,7 @@ class Tokenizer:
             CheckpointError: The library cannot read it, or its special tokens contradict its vocabulary.
         """
         self._source, self.settings, self._carried = source, dict(settings or {}), dict(carried or {})
-        self._tokens_map = _json_object(self._carried.get(TOKENS_MAP_FILE, "{}"), at=at)
+        self._tokens_map = json_object(self._carried.get(TOKENS_MAP_FILE, "{}"), at=at)
         with library_errors(CheckpointError, "not a tokenizer that can be read", at=at):
             self._backend = _backend(source)
             described = json.loads(source)
@@ -88,6 +87,9 @@ class Tokenizer:
     def chat_template(self) -> str | None:
         """The Jinja text of the chat format, where there is one."""
         template = self._carried.get("chat_template.jinja", self.settings.get("chat_template"))
+        if isinstance(template, list):  # several with names, of which one is the default
+            named = {one.get("name"): one.get("template") for one in template if isinstance(one, Mapping)}
+            template = named.get("default")
         return template if isinstance(template, str) else None
 
     @property
@@ -131,6 +133,16 @@ class Tokenizer:
             DataError: The text holds a lone surrogate, or the library fails.
         """
         return list(self._encoding(text, add_special, literal, max_tokens).ids)
+
+    def offsets(
+        self, text: TextOrPair, *, add_special: bool = True, literal: bool = False, max_tokens: int | None = None
+    ) -> list[tuple[int, int]]:
+        """Where in its text each token of ``encode`` stands: first character and the one behind the last.
+
+        Two equal numbers are no character: a special token that the tokenizer has put there. The tokens of one character
+        all have its place; the second text of a pair is counted from its own start.
+        """
+        return [(start, end) for start, end in self._encoding(text, add_special, literal, max_tokens).offsets]
 
     def encode_batch(
         self,
@@ -207,21 +219,20 @@ class Tokenizer:
 
     @classmethod
     def load(cls, place: str | Path) -> Tokenizer:
-        """Read a folder, or a ``tokenizer.json`` by its own name.
+        """Read a folder, or a ``tokenizer.json`` by its own name; without one, a folder's older files.
 
         Raises:
-            CheckpointError: There is none, or it cannot be read.
+            CheckpointError: There are none, or they cannot be read.
         """
         place = Path(place)
         file = place / TOKENIZER_FILE if place.is_dir() else place
-        if not file.is_file():
-            do = "transformers.AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER) makes one from others"
-            expected = f"{TOKENIZER_FILE} (vocab.txt, merges.txt and sentencepiece models are not read)"
-            raise CheckpointError("there is no tokenizer here", at=place, expected=expected, do=do)
-        settings = file.parent / SETTINGS_FILE
-        known = _json_object(_text(settings), at=settings) if settings.is_file() else {}
-        carried = {name: _text(file.parent / name) for name in CARRIED_FILES if (file.parent / name).is_file()}
-        return cls(_text(file), known, carried=carried, at=file)
+        folder = file.parent
+        if file.is_file():
+            source, settings = read_text(file), read_object(folder / SETTINGS_FILE)
+        else:
+            source, settings = from_older_files(place)
+        carried = {name: read_text(folder / name) for name in CARRIED_FILES if (folder / name).is_file()}
+        return cls(source, settings, carried=carried, at=file if file.is_file() else place)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Tokenizer):
@@ -292,27 +303,3 @@ def _cut(
         encoding.truncate(length)
     pair = encodings[1] if len(encodings) == 2 else None
     return backend.post_process(encodings[0], pair, add_special_tokens=add_special)
-
-
-def _text(file: Path) -> str:
-    if file.stat().st_size > _MOST_BYTES:
-        raise CheckpointError(
-            "too large to be a tokenizer file",
-            at=file,
-            got=f"{file.stat().st_size} bytes",
-            expected=f"at most {_MOST_BYTES}",
-        )
-    try:
-        return file.read_bytes().decode()
-    except UnicodeDecodeError as error:
-        raise CheckpointError("not UTF-8", at=file, got=error.reason) from None
-
-
-def _json_object(text: str, *, at: object) -> dict[str, Any]:
-    try:
-        found = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise CheckpointError("not JSON", at=at, got=error) from None
-    if not isinstance(found, dict):
-        raise CheckpointError("not a JSON object", at=at, got=type(found).__name__)
-    return found
