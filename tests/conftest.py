@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -39,6 +40,17 @@ def glassformer(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str
         )
 
     return run
+
+
+def pytest_terminal_summary(terminalreporter) -> None:
+    """Say what became of the keys that the mutation test changed."""
+    found: Counter[str] = Counter()
+    for report in (one for reports in terminalreporter.stats.values() for one in reports):
+        if getattr(report, "when", None) == "call":
+            found.update(dict(report.user_properties).get("mutations", {}))
+    if found:
+        said = ", ".join(f"{count} {outcome}" for outcome, count in sorted(found.items()))
+        terminalreporter.write_line(f"config.json keys changed in turn: {sum(found.values())} times; {said}")
 
 
 @pytest.fixture

@@ -43,9 +43,8 @@ NAMES = {"relu": "relu", "gelu": "gelu", "gelu_tanh": "gelu_new", "silu": "silu"
 def to_config(keys: Keys, head: str) -> TransformerConfig:
     """The description of a T5 config.json."""
     keys.only("is_decoder", False)
-    keys.ignore(
-        "n_positions", "dense_act_fn", "is_gated_act"
-    )  # relative positions have no end; feed_forward_proj says it
+    keys.only("is_encoder_decoder", head != "encoder")
+    keys.ignore("n_positions")  # relative positions have no end
     d_model = keys.size("d_model", 512)
     norm = RMSNormConfig(eps=keys.take("layer_norm_epsilon", float, 1e-6), cast="weight")
     attention = AttentionConfig(n_heads=keys.size("num_heads", 8), head_dim=keys.size("d_kv", 64), scale=1.0)
@@ -85,6 +84,8 @@ def _feed_forward(keys: Keys) -> FeedForwardConfig | GatedConfig:
         expected = "relu, gated-gelu or another activation"
         raise CheckpointError("not supported", at=f"{keys.path}: feed_forward_proj", got=repr(said), expected=expected)
     activation: Any = "gelu_tanh" if said == "gated-gelu" else ACTIVATIONS[name]
+    keys.only("is_gated_act", gated)  # the same in other words
+    keys.only("dense_act_fn", *(theirs for theirs, ours in ACTIVATIONS.items() if ours == activation))
     if gated:
         return GatedConfig(d_ff=d_ff, activation=activation, bias=False)
     return FeedForwardConfig(d_ff=d_ff, activation=activation, bias=False)
