@@ -2,6 +2,7 @@
 # make test    the tests
 # make check   format, lint, types
 # make bench   the benchmarks
+# make families   docs/families.md, from the tests that compare families with transformers
 #
 # Each sets up .venv by itself on a fresh machine (the benchmarks, with their peers, .venv-bench), does nothing twice, and
 # needs no network after the first time.
@@ -22,7 +23,7 @@ RUNTIME := $(VENV)/installed-$(KEY)
 DEVELOPMENT := $(VENV)/installed-dev-$(KEY)
 BENCHMARKS := $(BENCH)/installed-$(KEY)
 
-.PHONY: demo test check format bench clean
+.PHONY: demo test check format families bench clean
 .DEFAULT_GOAL := demo
 
 demo: $(RUNTIME)
@@ -39,6 +40,9 @@ check: $(DEVELOPMENT)
 format: $(DEVELOPMENT)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+families: $(DEVELOPMENT)
+	GLASSFORMER_FAMILIES=docs/families.md $(BIN)/python -m pytest -q -n $(WORKERS) tests/families $(ARGUMENTS)
 
 bench: $(BENCHMARKS)
 	$(BENCH)/bin/python -m benchmarks $(ARGUMENTS)

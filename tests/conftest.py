@@ -45,12 +45,21 @@ def glassformer(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str
 def pytest_terminal_summary(terminalreporter) -> None:
     """Say what became of the keys that the mutation test changed."""
     found: Counter[str] = Counter()
-    for report in (one for reports in terminalreporter.stats.values() for one in reports):
-        if getattr(report, "when", None) == "call":
-            found.update(dict(report.user_properties).get("mutations", {}))
+    called = [
+        report
+        for reports in terminalreporter.stats.values()
+        for report in reports
+        if getattr(report, "when", None) == "call"
+    ]
+    for report in called:
+        found.update(dict(report.user_properties).get("mutations", {}))
     if found:
         said = ", ".join(f"{count} {outcome}" for outcome, count in sorted(found.items()))
         terminalreporter.write_line(f"config.json keys changed in turn: {sum(found.values())} times; {said}")
+    if (place := os.environ.get("GLASSFORMER_FAMILIES")) is not None:
+        from tests.families.table import write
+
+        write(called, Path(place))
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 import transformers
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from glassformer.checkpoints.folder import describe, load, save
@@ -19,29 +19,9 @@ from glassformer.models.transformer import SpecialTokens
 from glassformer.parts.head import PretrainHeadConfig, TokenHeadConfig
 from glassformer.parts.rotary import Llama3ScalingConfig, RotaryConfig
 from tests.families.forms import BY_NAME, VOCAB
-from tests.families.helpers import Pair, close, main_output, make, run_ours, run_theirs, tokens_like
+from tests.families.helpers import Pair, close, main_output, run_ours, run_theirs, tokens_like
 
 WEIGHTS = "model.safetensors"
-
-
-@pytest.fixture
-def changed(tmp_path: Path) -> Callable[..., Path]:
-    """A form's folder with other tensors and other keys; a key of ``...`` is taken out."""
-
-    def change(name: str, tensors: Callable[[dict[str, Tensor]], None] | None = None, **keys: Any) -> Path:
-        folder = tmp_path / name
-        make(BY_NAME[name], folder)
-        if tensors is not None:
-            held = load_file(folder / WEIGHTS)
-            tensors(held)
-            save_file(held, folder / WEIGHTS, {"format": "pt"})
-        config = json.loads((folder / "config.json").read_text("utf-8")) | keys
-        config = {key: value for key, value in config.items() if value is not ...}
-        (folder / "config.json").write_text(json.dumps(config), "utf-8")
-        (folder / "generation_config.json").unlink(missing_ok=True)
-        return folder
-
-    return change
 
 
 def pair_from(folder: Path, name: str) -> Pair:

@@ -14,6 +14,7 @@ from glassformer.parts.rotary import (
     LinearScalingConfig,
     Llama3ScalingConfig,
     LongRoPEScalingConfig,
+    ProportionalScalingConfig,
     RotaryConfig,
     RotationConfig,
     ScalingConfig,
@@ -45,6 +46,10 @@ SCALINGS = {
     "longrope": (
         LongRoPEScalingConfig(short=SHORT_LIST, long=LONG_LIST, original=ORIGINAL, factor=4),
         {"rope_type": "longrope", "factor": 4.0, "short_factor": list(SHORT_LIST), "long_factor": list(LONG_LIST)},
+    ),
+    "proportional": (
+        ProportionalScalingConfig(share=0.4, factor=2),
+        {"rope_type": "proportional", "partial_rotary_factor": 0.4, "factor": 2.0},
     ),
 }
 

@@ -160,7 +160,8 @@ def _sample(config: TransformerConfig) -> TransformerConfig:
     """The description with a few different layers of each stack: it can be built if the whole can."""
     stacks = {"encoder": config.encoder, "decoder": config.decoder}
     few = {
-        name: stack and stack.replace(blocks=tuple(dict.fromkeys(stack.blocks))[:8]) for name, stack in stacks.items()
+        name: stack and stack.replace(blocks=tuple(dict.fromkeys(stack.blocks))[:8], weights_of=None)
+        for name, stack in stacks.items()
     }
     return config.replace(**few)
 
@@ -179,7 +180,7 @@ def _said(data: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _special(
-    data: Mapping[str, Any], folder: Path, config: TransformerConfig, defaults: Mapping[str, int]
+    data: Mapping[str, Any], folder: Path, config: TransformerConfig, defaults: Mapping[str, int | list[int]]
 ) -> SpecialTokens:
     """Start, end and padding tokens."""
     start, end, pad, decoder_start = (
@@ -194,11 +195,11 @@ def _only(ids: tuple[int, ...]) -> int | None:
     return ids[0] if ids else None
 
 
-def _token_ids(value: object, at: str, vocab_size: int, default: int | None) -> tuple[int, ...]:
+def _token_ids(value: object, at: str, vocab_size: int, default: int | list[int] | None) -> tuple[int, ...]:
     """The ids that a key names; -1, and the default of a family whose vocabulary is larger, name none."""
-    found = []
+    usual, found = default if isinstance(default, list) else [default], []
     for one in value if isinstance(value, list) and "eos" in at.rpartition(": ")[2] else [value]:
-        if one is None or one == -1 or (default is not None and one == default >= vocab_size):
+        if one is None or one == -1 or (one in usual and type(one) is int and one >= vocab_size):
             continue
         if type(one) is not int or not 0 <= one < vocab_size:
             what, got = "a special token outside of the vocabulary", str(one)[:100]

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -141,7 +141,9 @@ def possible_claims(rules: Iterable[Rule], ours: Mapping[str, torch.Size]) -> li
             if match is not None:
                 names = tuple(_fill(one, match.groups()) for one in rule.ours)
                 if ours.keys() >= set(names):
-                    found += _filled(rule, _fill(rule.theirs, match.groups()), names, ours)
+                    older = rule.older and _fill(rule.older, match.groups())
+                    known = rule if older == rule.older else replace(rule, older=older)
+                    found += _filled(known, _fill(rule.theirs, match.groups()), names, ours)
     return found
 
 

@@ -8,6 +8,7 @@ A family module holds
     JUNK            patterns of tensors that are computed, not learned
     TIED_COPIES     tensors that may stand beside the one they share → that one
     SPECIAL         the token ids that an absent key means
+    unused(config)  → patterns of tensors that this description does not read; may be absent
     RANK            0 for the forms that are tried first for a new description, where several can say it; else absent
     head_name(config) → what its head is               the one of ``_shared`` where its words are enough
     to_config(keys, head) → TransformerConfig        from_config(config) → keys          rules(config) → list of Rule

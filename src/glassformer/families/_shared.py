@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import reprlib
 from collections.abc import Mapping
 from typing import Any, Literal, TypeVar
@@ -13,6 +14,7 @@ from glassformer.models.transformer import TransformerConfig
 from glassformer.parts import rotary
 from glassformer.parts.block import BlockConfig
 from glassformer.parts.head import (
+    ChoiceHeadConfig,
     ClassifyHeadConfig,
     HeadConfig,
     NextSentenceHeadConfig,
@@ -87,6 +89,7 @@ def head_of(
         return TagHeadConfig(n_labels=keys.labels(), bias=tag_bias)
     whole: dict[str, HeadConfig] = {
         "span": SpanHeadConfig(),
+        "choice": ChoiceHeadConfig(),
         "sentence": NextSentenceHeadConfig(),
         "pretrain": PretrainHeadConfig(tokens=tokens),
     }
@@ -100,6 +103,7 @@ def head_name(config: TransformerConfig) -> str:
         ClassifyHeadConfig: "classify",
         TagHeadConfig: "tag",
         SpanHeadConfig: "span",
+        ChoiceHeadConfig: "choice",
         NextSentenceHeadConfig: "sentence",
         PretrainHeadConfig: "pretrain",
     }
@@ -115,27 +119,48 @@ def label_rules(names: Mapping[str, str], config: TransformerConfig) -> list[Rul
 # Rotary positions: ``rope_parameters`` (since version 5), or ``rope_theta`` and ``rope_scaling``.
 
 
-def read_rotary(keys: Keys, *, head_dim: int, longest: int, theta: float = 10_000.0) -> RotaryConfig:
-    """The rotary positions of a config.json, for heads whose dimensions all turn."""
+def read_rotary(
+    keys: Keys, *, head_dim: int, longest: int, theta: float = 10_000.0, partial: float | None = None,
+    interleaved: bool = False, original: int | None = None, older_names: Mapping[str, str] | None = None,
+) -> RotaryConfig:  # fmt: skip
+    """The rotary positions of a config.json.
+
+    partial: the share of a head's dimensions that turn where no key says it, None for a family in which all do ·
+    original: what an absent ``original_max_position_embeddings`` means where a table's own counts for less (Phi-3) ·
+    older_names: of scalings.
+    """
     table = keys.raw("rope_parameters") or {}
     older = keys.raw("rope_scaling") or {}
     where = f"{keys.path}: rope_parameters" if table else f"{keys.path}: rope_scaling"
     if not isinstance(table, dict) or not isinstance(older, dict):
         raise CheckpointError("not a table of rotary settings", at=where, got=reprlib.repr(table or older))
+    around = {"rope_theta": theta, "partial_rotary_factor": partial}
+    elsewhere = {**{name: keys.data.get(name, value) for name, value in around.items()}, **older}
+    odd = [name for name, value in table.items() if older and elsewhere.get(name) != value]
+    if odd:  # transformers would take the older table and forget the other
+        got, expected = reprlib.repr(older), f"{odd[0]} as in rope_parameters, or null"
+        raise CheckpointError("two settings that differ", at=f"{keys.path}: rope_scaling", got=got, expected=expected)
     rope = Keys({**older, **table}, where)
     kind = rope.take("rope_type", str, rope.take("type", str, "default"))
+    kind = (older_names or {}).get(kind, kind)
     base = rope.take("rope_theta", float, keys.take("rope_theta", float, theta))
-    for one in (rope, keys):
-        one.only("partial_rotary_factor", 1.0)
-    before = keys.maybe("original_max_position_embeddings", int)
+    before = keys.maybe("original_max_position_embeddings", int) or original
     original = before or rope.take("original_max_position_embeddings", int, longest)
     rope.ignore("original_max_position_embeddings")
-    scaling = _read_scaling(kind, rope, longest, original, head_dim)
+    whole = kind == "proportional"  # whose share is of the pairs that move
+    for one in (rope, keys) if partial is None and not whole else ():
+        one.only("partial_rotary_factor", 1.0)
+    share = rope.take("partial_rotary_factor", float, keys.take("partial_rotary_factor", float, partial or 1.0))
+    dim = head_dim if whole else int(head_dim * share)
+    scaling = _read_scaling(kind, rope, longest, original, dim, share)
     rope.check_all_read()
-    return RotaryConfig(theta=base, scaling=scaling)
+    return RotaryConfig(theta=base, dim=None if dim == head_dim else dim, interleaved=interleaved, scaling=scaling)
 
 
-def _read_scaling(kind: str, rope: Keys, longest: int, original: int, head_dim: int) -> rotary.ScalingConfig | None:
+def _read_scaling(
+    kind: str, rope: Keys, longest: int, original: int, dim: int, share: float
+) -> rotary.ScalingConfig | None:
+    """The scaling of ``dim`` rotated dimensions."""
     if kind == "default":
         return None
     if kind == "linear":
@@ -158,13 +183,15 @@ def _read_scaling(kind: str, rope: Keys, longest: int, original: int, head_dim: 
         )
     if kind == "longrope":
         return rotary.LongRoPEScalingConfig(
-            short=_factors(rope, "short_factor", head_dim // 2),
-            long=_factors(rope, "long_factor", head_dim // 2),
+            short=_factors(rope, "short_factor", dim // 2),
+            long=_factors(rope, "long_factor", dim // 2),
             original=original,
             factor=rope.take("factor", float, longest / original),
             attention_factor=rope.maybe("attention_factor", float),
         )
-    expected = "default, linear, dynamic, yarn, llama3 or longrope"
+    if kind == "proportional":
+        return rotary.ProportionalScalingConfig(share=share, factor=rope.take("factor", float, 1.0))
+    expected = "default, linear, dynamic, yarn, llama3, longrope or proportional"
     raise CheckpointError("not supported", at=f"{rope.path}.rope_type", got=repr(kind), expected=expected)
 
 
@@ -177,13 +204,22 @@ def _factors(rope: Keys, name: str, count: int) -> tuple[float, ...]:
     return tuple(map(float, said))
 
 
-def write_rotary(config: RotaryConfig, at: str) -> dict[str, Any]:
-    """``rope_parameters``, and the same in the words of readers before version 5 of transformers."""
-    need(config.dim is None, f"{at}.dim", config.dim, "all dimensions of a head")
-    need(not config.interleaved, f"{at}.interleaved", True, "pairs in halves")
+def write_rotary(config: RotaryConfig, at: str, *, partial_of: int | None = None) -> dict[str, Any]:
+    """``rope_parameters``, and the same in the words of readers before version 5 of transformers.
+
+    partial_of: the head_dim of a family in which a share of the dimensions turns.
+    """
+    need(config.dim is None or partial_of is not None, f"{at}.dim", config.dim, "all dimensions of a head")
     scaling = {} if config.scaling is None else _write_scaling(config.scaling, f"{at}.scaling")
-    table = {"rope_type": "default", "rope_theta": config.theta, **scaling}
-    return {"rope_parameters": table, "rope_theta": config.theta, "rope_scaling": scaling or None}
+    part = {} if partial_of is None else {"partial_rotary_factor": _share(config.dim or partial_of, partial_of)}
+    table = {"rope_type": "default", "rope_theta": config.theta, **part, **scaling}
+    return {"rope_parameters": table, "rope_theta": config.theta, "rope_scaling": scaling or None, **part}
+
+
+def _share(dim: int, head_dim: int) -> float:
+    """The factor that gives so many dimensions of a head when their product is rounded down."""
+    share = dim / head_dim
+    return share if int(head_dim * share) == dim else math.nextafter(share, 2)
 
 
 def _write_scaling(scaling: rotary.ScalingConfig, at: str) -> dict[str, Any]:
@@ -198,6 +234,8 @@ def _write_scaling(scaling: rotary.ScalingConfig, at: str) -> dict[str, Any]:
         table = {"rope_type": "yarn", "factor": scaling.factor, "original_max_position_embeddings": scaling.original}
         table |= {"beta_fast": scaling.beta_fast, "beta_slow": scaling.beta_slow, "truncate": scaling.truncate}
         return table | _present(scaling, "attention_factor", "mscale", "mscale_all_dim")
+    if isinstance(scaling, rotary.ProportionalScalingConfig):
+        return {"rope_type": "proportional", "partial_rotary_factor": scaling.share, "factor": scaling.factor}
     found = the(rotary.LongRoPEScalingConfig, scaling, at)
     table = {"rope_type": "longrope", "short_factor": list(found.short), "long_factor": list(found.long)}
     table |= {"factor": found.factor, "original_max_position_embeddings": found.original}

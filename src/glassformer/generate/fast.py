@@ -48,7 +48,7 @@ def blocks_refuse(stack: Stack, name: str) -> str:
     for path, part, known in _computed(stack, name):
         if type(part) not in known:
             return f"{path} is a {type(part).__name__}"
-    return ""
+    return "experts are chosen for whole rows" if stack.by_row else ""
 
 
 def _computed(stack: Stack, stack_name: str) -> Iterator[tuple[str, nn.Module, tuple[type, ...]]]:

@@ -90,10 +90,13 @@ class SelfAttention:
     def __call__(self, x: Tensor, view: View, store: Store | None, pick: Map) -> Tensor:
         n_heads, n_turned = self.n_heads, self.n_turned
         projected = self.project(x)
-        if self.clip is not None:
-            projected = projected.clamp(-self.clip, self.clip)
+        clip = self.clip
+        if clip is not None and not self.norm_first:
+            projected = projected.clamp(-clip, clip)
         if self.norms is not None:
             projected = self._normed(projected)
+        if clip is not None and self.norm_first:
+            projected = projected.clamp(-clip, clip)
         heads = projected.view(x.shape[0], x.shape[1], n_turned + self.n_kv_heads, self.head_dim).transpose(1, 2)
         turned = heads[:, :n_turned]
         if view.rotation is not None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from glassformer.models.transformer import Transformer
 
 STD = 0.02
-INTO_THE_STREAM = ("o_proj.weight", "down_proj.weight")
+INTO_THE_STREAM = ("o_proj.weight", "down_proj.weight", "down_proj")
 
 
 def generator_for(seed: int, name: str) -> torch.Generator:

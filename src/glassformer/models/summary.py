@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from glassformer.parts.attention import Attention
+from glassformer.parts.attention import Attending
+from glassformer.parts.disentangled import DisentangledAttention, DistanceVectors
+from glassformer.parts.experts import Experts
 from glassformer.parts.head import LabelHead, Pooler
 from glassformer.parts.positions import LearnedPositions
 
@@ -51,10 +53,10 @@ def summarise(model: Transformer, context: int | None = None) -> Summary:
 
     FLOPs per token = 2 · (entries of every matrix the token passes)
                     + 4 · n_heads · head_dim · (keys it attends to), a layer: scores and their mix, all keys counted.
-    KV bytes per token = 2 · n_kv_heads · head_dim · bytes a number, a layer.
+    KV bytes per token = 2 · n_kv_heads · head_dim · bytes a number, a layer; of latent attention what it keeps instead.
 
     The token of an encoder-decoder is one of the source and one of the target; what a row passes once (a pooler, a
-    classifier) is shared by its tokens.
+    classifier, the projections of distances) is shared by its tokens.
     """
     context = context or min(model.config.max_positions or 1024, 1024)
     tables = [part for part in model.modules() if isinstance(part, nn.Embedding | LearnedPositions)]
@@ -62,7 +64,7 @@ def summarise(model: Transformer, context: int | None = None) -> Summary:
     once = row_entries(model)
     flops = 2 * (matrix_entries(model) - once + once // context)
     for stack in (model.encoder, model.decoder):
-        flops += 0 if stack is None else attention_flops(stack, context)
+        flops += 0 if stack is None else attention_flops(stack, context) + distance_flops(stack, context)
     bytes_each = next(model.parameters()).element_size()
     return Summary(
         parameters=sum(weight.numel() for weight in model.parameters()),
@@ -74,8 +76,9 @@ def summarise(model: Transformer, context: int | None = None) -> Summary:
 
 
 def matrix_entries(part: nn.Module) -> int:
-    """The entries of every matrix in a part."""
-    return sum(linear.weight.numel() for linear in part.modules() if isinstance(linear, nn.Linear))
+    """The entries of every matrix in a part that a token passes, of experts the chosen ones."""
+    chosen = sum(experts.active_entries for experts in part.modules() if isinstance(experts, Experts))
+    return round(chosen) + sum(linear.weight.numel() for linear in part.modules() if isinstance(linear, nn.Linear))
 
 
 def row_entries(model: Transformer) -> int:
@@ -88,26 +91,40 @@ def row_entries(model: Transformer) -> int:
     return sum(matrix_entries(part) for part in once)
 
 
+def distance_flops(stack: Stack, context: int) -> int:
+    """Of disentangled attention, a layer and token: each vector of a distance with the token's query, key or both, and
+    their projections, less those that ``matrix_entries`` takes for a token's."""
+    total = 0
+    for block in stack.blocks if isinstance(stack.positions, DistanceVectors) else ():
+        attention = attention_of(block, "attention")
+        assert isinstance(attention, DisentangledAttention) and isinstance(stack.positions, DistanceVectors)
+        scored = attention.n_heads * attention.head_dim * len(attention.terms)
+        vectors, d_model = stack.positions.weight.shape
+        own = sum(matrix_entries(proj) for proj in attention.distance_projections)
+        total += 2 * (vectors * scored + vectors * d_model * scored // context - own)
+    return total
+
+
 def attention_flops(stack: Stack, context: int) -> int:
     """4 · n_heads · head_dim · keys for each layer and token; a window sees at most its own size of keys."""
     total = 0
     for block, window in zip(stack.blocks, stack.windows, strict=True):
         attention = attention_of(block, "attention")
-        total += 4 * attention.n_heads * attention.head_dim * (context if window is None else min(window, context))
+        width = attention.n_heads * (attention.key_dim + attention.value_dim)
+        total += 2 * width * (context if window is None else min(window, context))
         if stack.crosses:
             cross = attention_of(block, "cross_attention")
-            total += 4 * cross.n_heads * cross.head_dim * context
+            total += 2 * cross.n_heads * (cross.key_dim + cross.value_dim) * context
     return total
 
 
 def kv_numbers(stack: Stack) -> int:
-    """2 · n_kv_heads · head_dim for each layer: the numbers that a cache keeps for one token."""
-    attentions = [attention_of(block, "attention") for block in stack.blocks]
-    return sum(2 * attention.n_kv_heads * attention.head_dim for attention in attentions)
+    """The numbers that a cache keeps for one token."""
+    return sum(attention_of(block, "attention").kept for block in stack.blocks)
 
 
-def attention_of(block: nn.Module, name: str) -> Attention:
+def attention_of(block: nn.Module, name: str) -> Attending:
     """The attention of that name in a block."""
     part = block.get_submodule(name)
-    assert isinstance(part, Attention)
+    assert isinstance(part, Attending)
     return part

@@ -21,7 +21,7 @@ from glassformer.core.errors import DataError, UnsupportedError
 from glassformer.core.part import Part
 from glassformer.data.batch import Batch
 from glassformer.models.initialise import initialise
-from glassformer.parts.attention import Attention
+from glassformer.parts.attention import Attending
 from glassformer.parts.cache import Cache
 from glassformer.parts.dropout import Dropout
 from glassformer.parts.embedding import Embedding, EmbeddingConfig
@@ -65,8 +65,15 @@ class TransformerConfig(Config):
         if isinstance(table, LearnedPositionsConfig):
             reach = self.max_positions is None or self.max_positions <= table.max_positions
             self.require(reach, "max_positions", f"at most the {table.max_positions} learned positions")
+        self._check_shared()
         reads_pooled = self.head is not None and self.head.reads_pooled
         self.require(not reads_pooled or self.pooler is not None, "pooler", f"one, for {type(self.head).__name__}")
+
+    def _check_shared(self) -> None:
+        own = self.decoder_embedding
+        self.require(not self.embedding.shared, "embedding", "shared=False: it is the target's that can be shared")
+        fits = own is None or not own.shared or (own.width or self.d_model) == (self.embedding.width or self.d_model)
+        self.require(fits, "decoder_embedding", f"the width of the table that it shares, {self.embedding.width}")
 
     def build(
         self, *, seed: int | None = 0, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
@@ -102,6 +109,7 @@ class Transformer(Part):
         self.embedding = config.embedding.build(config.vocab_size, config.d_model)
         own = config.decoder_embedding
         self.decoder_embedding = None if own is None else own.build(config.vocab_size, config.d_model)
+        self._share_tokens()
         self.encoder = None if config.encoder is None else config.encoder.build(config.d_model)
         self.decoder = None if config.decoder is None else config.decoder.build(config.d_model)
         self.pooler = None if config.pooler is None else config.pooler.build(config.d_model)
@@ -158,6 +166,7 @@ class Transformer(Part):
 
     def tie(self) -> None:
         """Share again what the description says is shared, after tensors were replaced."""
+        self._share_tokens()
         if self.head is not None and getattr(self.config.head, "tied", False):
             tie: Any = self.head.tie
             tie(self._target_embedding.tokens)
@@ -179,7 +188,7 @@ class Transformer(Part):
         """``torch.compile`` each block: one graph serves all layers, and taps add one graph for each of their kinds."""
         keywords = {"fullgraph": True, "recompile_limit": 64, **keywords}
         for part in self.modules():
-            if isinstance(part, Attention):
+            if isinstance(part, Attending):
                 part.compiled = True
         for stack in (self.encoder, self.decoder):
             for block in stack.blocks if stack is not None else ():
@@ -190,6 +199,11 @@ class Transformer(Part):
         from glassformer.models.summary import summarise
 
         return summarise(self)
+
+    def _share_tokens(self) -> None:
+        own = self.config.decoder_embedding
+        if own is not None and own.shared and self.decoder_embedding is not None:
+            self.decoder_embedding.tokens.weight = self.embedding.tokens.weight
 
     @property
     def _target_embedding(self) -> Embedding:
@@ -290,7 +304,7 @@ class Transformer(Part):
         batch = cache.lengths.shape[0]
         if tokens.shape[0] != batch:
             raise DataError("rows of tokens", got=tokens.shape[0], expected=f"{batch}, as the cache has")
-        if self.decoder is not None and self.decoder.limited and rows.documents is None:
+        if self.decoder is not None and (self.decoder.limited or self.decoder.by_row) and rows.documents is None:
             new = tokens.shape[1] if rows.valid is None else rows.lengths
             self.decoder.check_growth(cache.lengths, cache.lengths + new)
 

@@ -38,7 +38,8 @@ class AttentionConfig(Config):
     n_kv_heads: None = n_heads, 1 = multi-query · head_dim: None = d_model / n_heads · window: keys less than so many
     positions away · scale: of the scores, None = head_dim^-0.5 · soft_cap: scores become cap · tanh(scores / cap) ·
     qk_norm: norm of queries and keys, over each head (with weights that heads share, or "own" ones for each) or over
-    the whole projection · biases: of which projections · clip: projections are clamped to ±clip (OLMo, MPT) · sinks: a
+    the whole projection · biases: of which projections · clip: projections (normed, where the norm is over them) are
+    clamped to ±clip (OLMo, MPT) · sinks: a
     learned score a head that takes its share of each row (gpt-oss) · gate: heads are multiplied with
     sigmoid(gate_proj(x)) (Qwen3-Next).
     """
@@ -72,7 +73,12 @@ class AttentionConfig(Config):
             self.require(d_model % self.n_heads == 0, "n_heads", f"a divisor of d_model = {d_model}, or a head_dim")
         return self.head_dim or d_model // self.n_heads
 
-    def build(self, d_model: int) -> Attention:
+    @property
+    def turned(self) -> int | None:
+        """How many dimensions of a head the positions are given, None = all of head_dim."""
+        return self.head_dim
+
+    def build(self, d_model: int) -> Attending:
         return Attention(self, d_model)
 
 
@@ -91,29 +97,20 @@ class View:
     step: Step | None = None
 
 
-class Attention(Part):
-    """Self- or cross-attention: batch position model → the same."""
+class Attending(Part):
+    """What every attention does with its queries, keys and values; how it makes them is its own."""
 
     compiled = False  # whether its block is a compiled graph, which must be the same for every batch
 
-    def __init__(self, config: AttentionConfig, d_model: int) -> None:
-        super().__init__()
-        self.config = config
-        self.n_heads, self.n_kv_heads = config.n_heads, config.n_kv_heads or config.n_heads
-        self.head_dim = config.width(d_model)
-        self.scale = self.head_dim**-0.5 if config.scale is None else config.scale
-        across, kv_across = self.n_heads * self.head_dim, self.n_kv_heads * self.head_dim
-        self.q_proj = nn.Linear(d_model, across, bias="query" in config.biases)
-        self.k_proj = nn.Linear(d_model, kv_across, bias="key" in config.biases)
-        self.v_proj = nn.Linear(d_model, kv_across, bias="value" in config.biases)
-        self.o_proj = nn.Linear(across, d_model, bias="output" in config.biases)
-        self.positions = _positions(config, self.n_heads, self.head_dim)
-        self.gate_proj = nn.Linear(d_model, across, bias=False) if config.gate else None
-        self.sinks = nn.Parameter(torch.empty(self.n_heads)) if config.sinks else None
-        self.q_norm = _norm(config, across, self.n_heads, self.head_dim)
-        self.k_norm = _norm(config, kv_across, self.n_kv_heads, self.head_dim)
-        self.norm_first = config.qk_norm_over == "projection"
-        self.dropout = Dropout()
+    config: AttentionConfig
+    n_heads: int
+    scale: float
+    positions: Part | None
+    sinks: nn.Parameter | None
+    o_proj: nn.Linear
+    dropout: Dropout
+    key_dim: int
+    value_dim: int
 
     def view(
         self, places: Places, mask: Mask, rows: Rows, *, shared: Part | None = None, memory: Tensor | None = None,
@@ -127,52 +124,20 @@ class Attention(Part):
             rotation = own(rows.positions, rows.lengths)
         for added in (shared, None if isinstance(own, Rotary) else own):
             if added is not None:
-                mask = mask & Mask.bias(added(places.query, places.key).to(self.q_proj.weight.dtype))
+                mask = mask & Mask.bias(added(places.query, places.key).to(self.o_proj.weight.dtype))
         if self.config.window is not None:
             mask = mask & Mask.window(self.config.window)
-        needs = Needs(soft_cap=self.config.soft_cap is not None, compiled=self.compiled)
-        return View(places, mask, choose(mask, places, needs), rotation, memory, step)
+        return View(places, mask, choose(mask, places, self.needs), rotation, memory, step)
 
-    def forward(self, x: Tensor, view: View, store: Store | None = None) -> Tensor:
-        query = self._turned(self._normed(self._clipped(self.q_proj(x)), self.q_norm, QUERIES, QUERY, view), view)
-        query = self.tap("query", query, QUERY, view.places)
-        key, value = self._key_value(x if view.memory is None else view.memory, view, store)
-        mixed = self._mix(query, key, value, view)
-        if self.gate_proj is not None:
-            mixed = mixed * self.tap("gate", self._split(self.gate_proj(x)).sigmoid(), QUERY, view.places)
-        heads = self.tap("heads", mixed, QUERY, view.places)
-        return self.tap("output", self._join(heads, view), "batch position model")
+    @property
+    def needs(self) -> Needs:
+        """What to ask of a kernel besides the mask."""
+        return Needs(soft_cap=self.config.soft_cap is not None, compiled=self.compiled)
 
-    def _split(self, projected: Tensor) -> Tensor:
-        """batch position heads·head_dim → batch heads position head_dim."""
-        return projected.unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
-
-    def _clipped(self, projected: Tensor) -> Tensor:
-        clip = self.config.clip
-        return projected if clip is None else projected.clamp(-clip, clip)
-
-    def _normed(self, projected: Tensor, norm: nn.Module | None, whole: str, split: str, view: View) -> Tensor:
-        """Split into heads, normed over the whole projection before or over each head after, if at all."""
-        if norm is None:
-            return self._split(projected)
-        if self.norm_first:
-            return self._split(norm(projected, whole, view.places))
-        out: Tensor = norm(self._split(projected), split, view.places)
-        return out
-
-    def _turned(self, heads: Tensor, view: View) -> Tensor:
-        return heads if view.rotation is None else view.rotation.turn(heads)
-
-    def _key_value(self, source: Tensor, view: View, store: Store | None) -> KeyValue:
-        """Keys and values of the source, behind those that a store holds."""
-        if store is None or view.step is None:
-            return self._fresh(source, view)
-        return store.extend(view.step, partial(self._fresh, source, view))
-
-    def _fresh(self, source: Tensor, view: View) -> KeyValue:
-        key = self._turned(self._normed(self._clipped(self.k_proj(source)), self.k_norm, KEYS, KEY, view), view)
-        key = self.tap("key", key, KEY, view.places)
-        return key, self.tap("value", self._split(self._clipped(self.v_proj(source))), KEY, view.places)
+    @property
+    def kept(self) -> int:
+        """The numbers that a cache keeps for each token."""
+        raise AssertionError(f"{type(self).__name__} lacks kept")
 
     def _mix(self, query: Tensor, key: Tensor, value: Tensor, view: View) -> Tensor:
         """batch head query head_dim; on the fused path unless a trace edits what that path hides."""
@@ -210,7 +175,7 @@ class Attention(Part):
     def _join(self, heads: Tensor, view: View) -> Tensor:
         """batch position model; head by head only if a trace asks for that."""
         if self.wants("head_outputs"):
-            weight = self.o_proj.weight.unflatten(1, (self.n_heads, self.head_dim))
+            weight = self.o_proj.weight.unflatten(1, (self.n_heads, -1))
             each = torch.einsum("bhqd,mhd->bhqm", heads, weight)
             each = self.tap("head_outputs", each, "batch head query model", view.places)
             if self.edits("head_outputs"):
@@ -225,6 +190,74 @@ class Attention(Part):
             if self.taps is not None and name in self.taps:
                 for read in self.taps[name].each():
                     yield name, read
+
+
+class Attention(Attending):
+    """Self- or cross-attention: batch position model → the same."""
+
+    def __init__(self, config: AttentionConfig, d_model: int) -> None:
+        super().__init__()
+        self.config = config
+        self.n_heads, self.n_kv_heads = config.n_heads, config.n_kv_heads or config.n_heads
+        self.head_dim = self.key_dim = self.value_dim = config.width(d_model)
+        self.scale = self.head_dim**-0.5 if config.scale is None else config.scale
+        across, kv_across = self.n_heads * self.head_dim, self.n_kv_heads * self.head_dim
+        self.q_proj = nn.Linear(d_model, across, bias="query" in config.biases)
+        self.k_proj = nn.Linear(d_model, kv_across, bias="key" in config.biases)
+        self.v_proj = nn.Linear(d_model, kv_across, bias="value" in config.biases)
+        self.o_proj = nn.Linear(across, d_model, bias="output" in config.biases)
+        self.positions = _positions(config, self.n_heads, self.head_dim)
+        self.gate_proj = nn.Linear(d_model, across, bias=False) if config.gate else None
+        self.sinks = nn.Parameter(torch.empty(self.n_heads)) if config.sinks else None
+        self.q_norm = _norm(config, across, self.n_heads, self.head_dim)
+        self.k_norm = _norm(config, kv_across, self.n_kv_heads, self.head_dim)
+        self.norm_first = config.qk_norm_over == "projection"
+        self.dropout = Dropout()
+
+    def forward(self, x: Tensor, view: View, store: Store | None = None) -> Tensor:
+        query = self._turned(self._normed(self.q_proj(x), self.q_norm, QUERIES, QUERY, view), view)
+        query = self.tap("query", query, QUERY, view.places)
+        key, value = self._key_value(x if view.memory is None else view.memory, view, store)
+        mixed = self._mix(query, key, value, view)
+        if self.gate_proj is not None:
+            mixed = mixed * self.tap("gate", self._split(self.gate_proj(x)).sigmoid(), QUERY, view.places)
+        heads = self.tap("heads", mixed, QUERY, view.places)
+        return self.tap("output", self._join(heads, view), "batch position model")
+
+    @property
+    def kept(self) -> int:
+        return 2 * self.n_kv_heads * self.head_dim
+
+    def _split(self, projected: Tensor) -> Tensor:
+        """batch position heads·head_dim → batch heads position head_dim."""
+        return projected.unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
+
+    def _clipped(self, projected: Tensor) -> Tensor:
+        clip = self.config.clip
+        return projected if clip is None else projected.clamp(-clip, clip)
+
+    def _normed(self, projected: Tensor, norm: nn.Module | None, whole: str, split: str, view: View) -> Tensor:
+        """Split into heads, normed over the whole projection before or over each head after, if at all."""
+        if norm is not None and self.norm_first:
+            return self._split(self._clipped(norm(projected, whole, view.places)))
+        heads = self._split(self._clipped(projected))
+        if norm is not None:
+            heads = norm(heads, split, view.places)
+        return heads
+
+    def _turned(self, heads: Tensor, view: View) -> Tensor:
+        return heads if view.rotation is None else view.rotation.turn(heads)
+
+    def _key_value(self, source: Tensor, view: View, store: Store | None) -> KeyValue:
+        """Keys and values of the source, behind those that a store holds."""
+        if store is None or view.step is None:
+            return self._fresh(source, view)
+        return store.extend(view.step, partial(self._fresh, source, view))
+
+    def _fresh(self, source: Tensor, view: View) -> KeyValue:
+        key = self._turned(self._normed(self.k_proj(source), self.k_norm, KEYS, KEY, view), view)
+        key = self.tap("key", key, KEY, view.places)
+        return key, self.tap("value", self._split(self._clipped(self.v_proj(source))), KEY, view.places)
 
 
 def _positions(config: AttentionConfig, n_heads: int, head_dim: int) -> Part | None:

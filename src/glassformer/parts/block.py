@@ -109,6 +109,7 @@ class Block(Part):
             self.cross_attention = config.cross_attention.build(d_model)
             self.cross_attention_norm = Residual(config, d_model)
         self.feed_forward = config.feed_forward.build(d_model)
+        self.reads_places = config.feed_forward.reads_places
         self.feed_forward_norm = Residual(config, d_model)
 
     def forward(
@@ -121,7 +122,7 @@ class Block(Part):
         if cross is not None:
             change = self.cross_attention(self.cross_attention_norm.before(x), cross, cross_store)
             x = self.cross_attention_norm.add(x, change)
-        x = self.feed_forward_norm.add(x, self.feed_forward(self.feed_forward_norm.before(x)))
+        x = self.feed_forward_norm.add(x, mixed(self, self.feed_forward_norm.before(x), view))
         return self.tap("output", x, "batch position model")
 
 
@@ -132,6 +133,7 @@ class ParallelBlock(Part):
         super().__init__()
         self.attention = config.attention.build(d_model)
         self.feed_forward = config.feed_forward.build(d_model)
+        self.reads_places = config.feed_forward.reads_places
         self.norm = config.norm.build(d_model)
         self.feed_forward_norm = None if config.shared_norm else config.norm.build(d_model)
         self.scale = config.residual_scale
@@ -145,8 +147,14 @@ class ParallelBlock(Part):
         normed = self.norm(x)
         other = normed if self.feed_forward_norm is None else self.feed_forward_norm(x)
         middle = self.tap("middle", self._add(x, self.attention(normed, view, store)), "batch position model")
-        return self.tap("output", self._add(middle, self.feed_forward(other)), "batch position model")
+        return self.tap("output", self._add(middle, mixed(self, other, view)), "batch position model")
 
     def _add(self, x: Tensor, change: Tensor) -> Tensor:
         change = self.dropout(change)
         return x + (change if self.scale == 1.0 else change * self.scale)
+
+
+def mixed(block: Block | ParallelBlock, x: Tensor, view: View) -> Tensor:
+    """What a block's second half gives; experts are told which tokens are padding."""
+    out: Tensor = block.feed_forward(x, view.places) if block.reads_places else block.feed_forward(x)
+    return out

@@ -9,7 +9,7 @@ from glassformer.core.config import Config
 from glassformer.core.errors import DataError
 from glassformer.core.part import Part
 from glassformer.parts.dropout import Dropout
-from glassformer.parts.norm import NormConfig
+from glassformer.parts.norm import NoNorm, NormConfig
 from glassformer.parts.positions import EmbeddingPositionsConfig
 from glassformer.parts.rows import Frame
 
@@ -18,7 +18,8 @@ class EmbeddingConfig(Config):
     """tokens · scale + positions + segments, normed and projected.
 
     width: of the table where it is not d_model (ALBERT, ELECTRA), with a projection behind · n_segments: token types ·
-    positions_last: positions are added behind the projection, in its width (OPT-350m).
+    positions_last: positions are added behind the projection, in its width (OPT-350m) · shared: of a target, whose
+    token table is that of the source (BART).
     """
 
     positions: EmbeddingPositionsConfig | None = None
@@ -28,6 +29,7 @@ class EmbeddingConfig(Config):
     width: int | None = None
     projection_bias: bool = True
     positions_last: bool = False
+    shared: bool = False
 
     def check(self) -> None:
         self.require(0 <= self.n_segments <= 1 << 16, "n_segments", "0 … 65536")
@@ -51,9 +53,10 @@ class Embedding(Part):
         reached = d_model if config.positions_last else width
         self.positions = None if config.positions is None else config.positions.build(reached)
         self.segments = nn.Embedding(config.n_segments, width) if config.n_segments else None
-        self.norm = nn.Identity() if config.norm is None else config.norm.build(width)
+        self.norm = NoNorm() if config.norm is None else config.norm.build(width)
         projects = config.width is not None and config.width != d_model
         self.projection = nn.Linear(width, d_model, bias=config.projection_bias) if projects else nn.Identity()
+        self.axes = "batch position state" if projects else "batch position model"
         self.dropout = Dropout()
 
     def forward(self, tokens: Tensor, positions: Tensor, segments: Tensor | None = None) -> Tensor:
@@ -67,7 +70,7 @@ class Embedding(Part):
             x = x + self.segments(torch.zeros_like(tokens) if segments is None else segments)
         if self.positions is not None and not self.positions_last:
             x = x + self.positions(positions).to(x.dtype)
-        out: Tensor = self.projection(self.dropout(self.norm(x)))
+        out: Tensor = self.projection(self.dropout(self.norm(x, self.axes)))
         if self.positions is not None and self.positions_last:
             out = out + self.positions(positions).to(x.dtype)
         return out

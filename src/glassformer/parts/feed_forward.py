@@ -13,6 +13,11 @@ from glassformer.parts.dropout import Dropout
 class MixerConfig(Config, base=True):
     """What stands in the second half of a block: a feed-forward, a mixture of experts, a part of another package."""
 
+    @property
+    def reads_places(self) -> bool:
+        """Whether the part takes, behind its input, the ``Places`` of the tokens."""
+        return False
+
     def build(self, d_model: int) -> Part:
         """The part: batch position model → batch position model."""
         raise AssertionError(f"{type(self).__name__} lacks build")

@@ -11,7 +11,7 @@ from glassformer.core.config import Config
 from glassformer.core.part import Part
 from glassformer.parts.activations import ACTIVATIONS, Activation
 from glassformer.parts.dropout import Dropout
-from glassformer.parts.norm import NormConfig
+from glassformer.parts.norm import NoNorm, NormConfig
 from glassformer.parts.rows import Rows
 
 
@@ -93,18 +93,19 @@ class TokenHead(Part):
 
 
 class Transform(Part):
-    """norm(activation(dense(x))): batch position model → batch position model."""
+    """norm(activation(dense(x))): batch position model → batch position model, or its own width."""
 
     def __init__(self, config: TransformConfig, d_model: int) -> None:
         super().__init__()
         width = config.width or d_model
         self.dense = nn.Linear(d_model, width, bias=config.bias)
         self.activation = ACTIVATIONS[config.activation]
-        self.norm = nn.Identity() if config.norm is None else config.norm.build(width)
+        self.norm = NoNorm() if config.norm is None else config.norm.build(width)
+        self.axes = "batch position model" if width == d_model else "batch position state"
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.norm(self.activation(self.dense(x)))
-        return self.tap("output", out, "batch position model")
+        out: Tensor = self.norm(self.activation(self.dense(x)), self.axes)
+        return self.tap("output", out, self.axes)
 
 
 class PoolerConfig(Config):
@@ -130,12 +131,12 @@ class Pooler(Part):
         self.take = TAKES[config.take]
         self.dense = None if config.activation is None else nn.Linear(d_model, d_model, bias=config.bias)
         self.activation = ACTIVATIONS[config.activation or "identity"]
-        self.norm = nn.Identity() if config.norm is None else config.norm.build(d_model)
+        self.norm = NoNorm() if config.norm is None else config.norm.build(d_model)
 
     def forward(self, x: Tensor, rows: Rows) -> Tensor:
         pooled = self.take(x, rows)
         pooled = pooled if self.dense is None else self.dense(pooled)
-        return self.tap("output", self.norm(self.activation(pooled)), "batch model")
+        return self.tap("output", self.norm(self.activation(pooled), "batch model"), "batch model")
 
 
 def _at(x: Tensor, places: Tensor) -> Tensor:

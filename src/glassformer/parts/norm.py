@@ -55,6 +55,13 @@ class RMSNormConfig(NormConfig):
         return RMSNorm(self, width, heads)
 
 
+class NoNorm(Part):
+    """The identity, called as a norm is."""
+
+    def forward(self, x: Tensor, axes: str = "batch position model", places: Places | None = None) -> Tensor:
+        return x
+
+
 class _Norm(Part):
     """Weights and the value ``scale``, the factor that normalises each position, which the fused norms hide.
 

@@ -103,9 +103,16 @@ class ScorePositionsConfig(Config, base=True):
 
 
 class ALiBiConfig(ScorePositionsConfig):
-    """-slope · |distance|, with slopes 2^(-8h/n) a head  (Press et al. 2022); ``gain`` multiplies the slopes."""
+    """-slope · |distance|, with slopes 2^(-8h/n) a head  (Press et al. 2022).
+
+    gain: multiplies the slopes · exponent: the 8, of the last head's slope (MPT-StoryWriter: 16).
+    """
 
     gain: float = 1.0
+    exponent: float = 8.0
+
+    def check(self) -> None:
+        self.require(0 < self.exponent <= 1 << 10, "exponent", "above 0, at most 1024")
 
     def build(self, n_heads: int) -> ALiBi:
         return ALiBi(self, n_heads)
@@ -116,13 +123,13 @@ class ALiBi(Part):
 
     def __init__(self, config: ALiBiConfig, n_heads: int) -> None:
         super().__init__()
-        self.gain, self.n_heads = config.gain, n_heads
+        self.gain, self.exponent, self.n_heads = config.gain, config.exponent, n_heads
 
     def slopes(self) -> list[float]:
         """One slope a head; for counts that are no power of two, every other slope of the next power is put behind."""
         power = 2 ** math.floor(math.log2(self.n_heads))
-        first = [2 ** (-8 * (head + 1) / power) for head in range(power)]
-        rest = [2 ** (-4 * (2 * head + 1) / power) for head in range(self.n_heads - power)]
+        first = [2 ** (-self.exponent * (head + 1) / power) for head in range(power)]
+        rest = [2 ** (-self.exponent * (head + 0.5) / power) for head in range(self.n_heads - power)]
         return [self.gain * slope for slope in first + rest]
 
     def forward(self, query: Tensor, key: Tensor) -> Tensor:

@@ -183,6 +183,22 @@ class LongRoPEScalingConfig(ScalingConfig):
         return self.original
 
 
+class ProportionalScalingConfig(ScalingConfig):
+    """The first ``share`` of all pairs turns, at the speeds it has among all of them; the rest stays  (Gemma 4)."""
+
+    share: float
+    factor: float = 1.0
+
+    def check(self) -> None:
+        self.require(0 < self.share <= 1, "share", "more than 0, at most 1")
+        self.require(self.factor > 0, "factor", "more than 0")
+
+    def frequencies(self, theta: float, dim: int, lengths: Tensor) -> Tensor:
+        plain = plain_frequencies(theta, dim, lengths.device)
+        turns = torch.arange(dim // 2, device=lengths.device) < int(self.share * dim // 2)
+        return (plain * turns)[None] / self.factor
+
+
 class RotaryConfig(RotationConfig):
     """``dim``: how many dimensions of a head turn, None = all · ``interleaved``: pairs are neighbours, not halves."""
 

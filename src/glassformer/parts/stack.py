@@ -16,6 +16,8 @@ from glassformer.core.part import Part
 from glassformer.parts.attention import AttentionConfig, View
 from glassformer.parts.block import Block, BlockConfig, ParallelBlock, ParallelBlockConfig
 from glassformer.parts.cache import Cache, Step
+from glassformer.parts.disentangled import DisentangledConfig, DistanceVectorsConfig
+from glassformer.parts.experts import Experts
 from glassformer.parts.mask import Mask, Places
 from glassformer.parts.norm import NormConfig
 from glassformer.parts.positions import ScorePositionsConfig
@@ -26,13 +28,14 @@ from glassformer.parts.rows import Frame, Rows
 class StackConfig(Config):
     """The layers, one config each, and what stands around them.
 
-    norm: behind the last block · positions: score positions that all blocks share (T5's buckets, ALiBi) · weights_of:
-    for each layer, the layer whose weights it has, itself or an earlier one of equal description (ALBERT).
+    norm: behind the last block · positions: score positions that all blocks share (T5's buckets, ALiBi), or the
+    vectors of distances that disentangled attention reads (DeBERTa) · weights_of: for each layer, the layer whose
+    weights it has, itself or an earlier one of equal description (ALBERT).
     """
 
     blocks: tuple[BlockConfig | ParallelBlockConfig, ...]
     norm: NormConfig | None = None
-    positions: ScorePositionsConfig | None = None
+    positions: ScorePositionsConfig | DistanceVectorsConfig | None = None
     weights_of: tuple[int, ...] | None = None
 
     def check(self) -> None:
@@ -43,7 +46,17 @@ class StackConfig(Config):
             raise ConfigError("cannot be built", at="StackConfig.blocks", got=got, expected="all of them or none")
         heads = {block.attention.n_heads for block in self.blocks}
         self.require(self.positions is None or len(heads) == 1, "positions", f"blocks of one head count, not {heads}")
+        self._check_distances()
         self._check_shared()
+
+    def _check_distances(self) -> None:
+        reads = {isinstance(block.attention, DisentangledConfig) for block in self.blocks}
+        fits = reads == {isinstance(self.positions, DistanceVectorsConfig)}
+        self.require(
+            fits, "positions", "DistanceVectorsConfig where all blocks have DisentangledConfig, and only there"
+        )
+        crosses = any(isinstance(block.cross_attention, DisentangledConfig) for block in self.blocks)
+        self.require(not crosses, "blocks", "plain cross_attention: a memory has positions of its own")
 
     def _check_shared(self) -> None:
         if self.weights_of is not None:
@@ -73,15 +86,14 @@ class Stack(Part):
         super().__init__()
         self.blocks = nn.ModuleList(block.build(d_model) for block in config.blocks)
         self.norm = nn.Identity() if config.norm is None else config.norm.build(d_model)
-        self.positions = (
-            None if config.positions is None else config.positions.build(config.blocks[0].attention.n_heads)
-        )
+        self.positions = _positions(config, d_model)
         self.weights_of = config.weights_of or tuple(range(len(config.blocks)))
         self.share()
         self.crosses = config.crosses
         self.windows = tuple(block.attention.window for block in config.blocks)
         self.kinds = _kinds([block.attention for block in config.blocks])
         self.limited = tuple(layer for layer in sorted(set(self.kinds)) if self._is_limited(layer))
+        self.by_row = tuple(part for part in self.modules() if isinstance(part, Experts) and part.router.longest is not None)
         crosses = [block.cross_attention for block in config.blocks]
         self.cross_kinds = _kinds([cross for cross in crosses if cross is not None]) or (0,) * len(crosses)
 
@@ -100,6 +112,9 @@ class Stack(Part):
         if self.frame is not None:
             self.frame.positions = rows.positions
         x = self.tap("embedding", x, "batch position model")
+        if rows.documents is not None:
+            for part in self.by_row:
+                part.check_whole(x.shape[1], "packed rows")
         views = self.views(rows, mask, cache, step)
         crosses = self.cross_views(rows, memory, memory_rows, step)
         for layer, block in enumerate(self.blocks):
@@ -143,6 +158,8 @@ class Stack(Part):
 
     def check_growth(self, before: Tensor, after: Tensor) -> None:
         """Refuse rows (int64, batch, lengths) that a cache cannot follow: see ``Rotary.check_growth``."""
+        for part in self.by_row:
+            part.check_whole(int(after.amax()), "a cache")
         for layer in self.limited:
             turned = self._block(layer).attention.positions
             assert isinstance(turned, Rotary)
@@ -159,12 +176,18 @@ class Stack(Part):
         return block
 
 
+def _positions(config: StackConfig, d_model: int) -> Part | None:
+    if isinstance(config.positions, DistanceVectorsConfig):
+        return config.positions.build(d_model)
+    return None if config.positions is None else config.positions.build(config.blocks[0].attention.n_heads)
+
+
 def _kinds(attentions: Sequence[AttentionConfig]) -> tuple[int, ...]:
     """For each layer, the first one whose attention shares its view; learned score positions are shared by none."""
     kinds: list[int] = []
     first: dict[object, int] = {}
     for layer, attention in enumerate(attentions):
         own = layer if isinstance(attention.positions, ScorePositionsConfig) else -1
-        key = (attention.window, attention.soft_cap, attention.positions, attention.head_dim, attention.n_heads, own)
+        key = (attention.window, attention.soft_cap, attention.positions, attention.turned, attention.n_heads, own)
         kinds.append(first.setdefault(key, layer))
     return tuple(kinds)

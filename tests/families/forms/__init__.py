@@ -33,7 +33,8 @@ class Form:
     light: differs from another form by no more than an activation, which caches and generation know nothing of ·
     by_length: its angles depend on the length of a row · unused: tensors of transformers that nothing reads and that
     are not written · other_words: keys that are said otherwise, or not at all because no number hangs on them, when a
-    config.json is written from nothing · their_cache: False where transformers fails to generate with its cache.
+    config.json is written from nothing · their_cache: False where transformers fails to generate with its cache ·
+    seed: of the weights, where others would write one word all the time.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Form:
     unused: frozenset[str] = frozenset()
     other_words: tuple[str, ...] = ()
     their_cache: bool = True
+    seed: int = 0
 
     @property
     def family(self) -> str:

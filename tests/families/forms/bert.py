@@ -31,4 +31,5 @@ FORMS = (
     Form("bert-classify", "BertForSequenceClassification", LABELS),
     Form("bert-tag", "BertForTokenClassification", LABELS),
     Form("bert-span", "BertForQuestionAnswering"),
+    Form("bert-choice", "BertForMultipleChoice"),
 )

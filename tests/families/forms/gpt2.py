@@ -26,6 +26,13 @@ FORMS = (
     Form("gpt2", "GPT2LMHeadModel"),
     Form("gpt2-untied", "GPT2LMHeadModel", {"tie_word_embeddings": False}),
     Form("gpt2-unscaled", "GPT2LMHeadModel", {"scale_attn_weights": False}),
+    Form("gpt2-inverse", "GPT2LMHeadModel", {"scale_attn_by_inverse_layer_idx": True, "n_layer": 3}),
+    Form(
+        "gpt2-inverse-unscaled",
+        "GPT2LMHeadModel",
+        {"scale_attn_by_inverse_layer_idx": True, "scale_attn_weights": False},
+        light=True,
+    ),
     Form("gpt2-wide", "GPT2LMHeadModel", {"n_inner": 40, "layer_norm_epsilon": 1e-3}),
     Form("gpt2-upcast", "GPT2LMHeadModel", {"reorder_and_upcast_attn": True}),
     *(Form(f"gpt2-{name}", "GPT2LMHeadModel", {"activation_function": name}, light=True) for name in ACTIVATIONS),

@@ -68,6 +68,7 @@ FORMS = (
         rope("longrope", factor=5.0, attention_factor=1.2, **LONG, **ORIGINAL),
         by_length=True,
     ),
+    Form("llama-proportional", "LlamaForCausalLM", rope("proportional", partial_rotary_factor=0.5, factor=2.0)),
     Form("llama-hidden", "LlamaModel"),
     Form("llama-classify", "LlamaForSequenceClassification", LABELS),
     Form("llama-tag", "LlamaForTokenClassification", LABELS),

@@ -47,7 +47,13 @@ def kernels() -> tuple[ModuleType, ...]:
 
 
 def choose(mask: Mask, places: Places, needs: Needs) -> Attend:
-    """The first kernel that supports the mask and the needs, with the mask lowered.
+    """The first kernel that supports the mask and the needs, with the mask lowered; raises as ``kernel_for``."""
+    attend: Attend = kernel_for(mask, places, needs).prepare(mask, places)
+    return attend
+
+
+def kernel_for(mask: Mask, places: Places, needs: Needs) -> ModuleType:
+    """The first kernel that supports the mask and the needs.
 
     Raises:
         UnsupportedError: no kernel does; the message has every kernel's reason.
@@ -56,7 +62,6 @@ def choose(mask: Mask, places: Places, needs: Needs) -> Attend:
     for kernel in kernels():
         reason = kernel.refuses(mask, places, needs)
         if not reason:
-            attend: Attend = kernel.prepare(mask, places)
-            return attend
+            return kernel
         reasons.append(f"{kernel.__name__.rpartition('.')[2]}: {reason}")
     raise UnsupportedError("no attention kernel for this mask", got="; ".join(reasons))

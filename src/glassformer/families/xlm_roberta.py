@@ -1,0 +1,18 @@
+"""XLM-RoBERTa (Conneau et al. 2020): RoBERTa in a hundred languages."""
+
+from __future__ import annotations
+
+from glassformer.checkpoints.keys import Keys
+from glassformer.families import roberta
+from glassformer.families._shared import head_name as head_name
+from glassformer.families.roberta import from_config as from_config, rules as rules, unused as unused
+from glassformer.models.transformer import TransformerConfig
+
+MODEL_TYPES = ("xlm-roberta",)
+ARCHITECTURES = {name.replace("Roberta", "XLMRoberta", 1): head for name, head in roberta.ARCHITECTURES.items()}
+PREFIX, JUNK, TIED_COPIES, SPECIAL = roberta.PREFIX, roberta.JUNK, roberta.TIED_COPIES, roberta.SPECIAL
+
+
+def to_config(keys: Keys, head: str) -> TransformerConfig:
+    """RoBERTa's, with another default of the vocabulary's size."""
+    return roberta.to_config(keys, head, vocab_size=30522)
