@@ -27,7 +27,7 @@ from glassformer.tokenizers.tokenizer import load_tokenizer
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 COUNT, REPEATS, LONGEST = 512, 5, 256
-WORDS = "the of and a to in is it that film was for as with on movie not this an by be story one at from".split()
+WORDS = ["the", "of", "and", "a", "to", "in", "is", "it", "that", "film", "was", "for", "as", "with", "on", "movie"]
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,10 @@ def make(shape: Encoder, folder: Path) -> Path:
     (folder / "vocab.txt").write_text(vocab.read_text("utf-8") if vocab.exists() else "\n".join(words), "utf-8")
     transformers.BertTokenizer(str(folder / "vocab.txt")).save_pretrained(folder / "bert")
     config = transformers.BertConfig(
-        hidden_size=shape.width, num_hidden_layers=shape.layers, num_attention_heads=12, intermediate_size=4 * shape.width
+        hidden_size=shape.width,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=12,
+        intermediate_size=4 * shape.width,
     )
     transformers.BertModel(config).save_pretrained(folder / "bert")
     modules = [Encoding(str(folder / "bert"), max_seq_length=LONGEST), Pooling(shape.width), Normalize()]

@@ -223,13 +223,18 @@ def _fill(matched: Match, held: Tensors, dtype: torch.dtype, device: torch.devic
     shapes = {name: weight.shape for name, weight in matched.model.named_parameters()}
     for claim, stored in matched.pairs:
         stays = DTYPES[held.entries[stored].dtype] == dtype and device.type == "cpu" and claim.rule.is_plain
-        tensor = held.mapped(stored) if stays and claim.slice is None else held.read(stored)
-        parts = claim.rule.load(tensor, claim.sizes(shapes))
-        for name, part in zip(claim.ours, parts, strict=True):
-            if claim.slice is None:
-                _put(matched.model, name, part.to(device=device, dtype=dtype).contiguous())
-            else:
-                _room(matched.model, name, dtype, device)[claim.slice].copy_(part)
+        if stays and claim.slice is None:
+            parts = claim.rule.load(held.mapped(stored), claim.sizes(shapes))
+            for name, part in zip(claim.ours, parts, strict=True):
+                _put(matched.model, name, part.contiguous())
+            continue
+        rooms = [_room(matched.model, name, dtype, device) for name in claim.ours]
+        rooms = rooms if claim.slice is None else [room[claim.slice] for room in rooms]
+        if len(rooms) == 1 and not claim.rule.transposed:
+            held.copy(stored, rooms[0])
+        else:
+            for room, part in zip(rooms, claim.rule.load(held.lent(stored), claim.sizes(shapes)), strict=True):
+                room.copy_(part)
     matched.model.tie()
 
 
@@ -242,7 +247,7 @@ def _put(model: nn.Module, name: str, weight: torch.Tensor) -> None:
 
 
 def _room(model: nn.Module, name: str, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
-    """The data of a parameter that is filled slice by slice."""
+    """The data of a parameter that is to be filled."""
     weight = model.get_parameter(name)
     if weight.is_meta:
         _put(model, name, torch.empty(weight.shape, dtype=dtype, device=device))

@@ -20,6 +20,8 @@ from glassformer.core.errors import CheckpointError, ConfigError
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json", "model.bin", "model.pt", "pytorch_model.pt")
 MAX_HEADER, MAX_TENSORS, MAX_RANK = 16 << 20, 200_000, 16
+#: Bytes that are read at once where a tensor is converted; a multiple of every type's size.
+PIECE = 16 << 20
 #: The types of weights, by their names in safetensors files.
 DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
@@ -42,6 +44,7 @@ class Tensors:
         self.folder = folder
         self.entries: dict[str, Entry] = {}
         self._mapped: dict[Path, Any] = {}
+        self._scratch = torch.empty(0, dtype=torch.uint8)
         for path, expected in _shards(folder):
             header = read_header(path)
             if expected is not None and set(header) != expected:
@@ -66,15 +69,38 @@ class Tensors:
             raise CheckpointError("a broken safetensors file", at=entry.path, got=error) from error
 
     def read(self, name: str) -> Tensor:
-        """A copy of one tensor, in the type it is stored in; for what is converted and then forgotten."""
+        """A copy of one tensor, in the type it is stored in."""
+        return self.lent(name).clone()
+
+    def lent(self, name: str) -> Tensor:
+        """One tensor, in the type it is stored in, in memory that the next call uses again; to be converted."""
         entry = self.entries[name]
-        raw = torch.empty(entry.end - entry.start, dtype=torch.uint8)
+        raw = next(self._pieces(name, max(1, entry.end - entry.start)), self._scratch[:0])
+        return raw.view(DTYPES[entry.dtype]).reshape(entry.shape)
+
+    def copy(self, name: str, target: Tensor) -> None:
+        """Fill a contiguous tensor of as many numbers, in its own type, a few megabytes at a time."""
+        kind, flat, place = DTYPES[self.entries[name].dtype], target.view(-1), 0
+        for raw in self._pieces(name, PIECE):
+            piece = raw.view(kind)
+            flat[place : place + len(piece)].copy_(piece)
+            place += len(piece)
+
+    def _pieces(self, name: str, most: int) -> Iterator[Tensor]:
+        """The bytes of one tensor, so many at a time, each time in the same memory."""
+        entry = self.entries[name]
+        size = entry.end - entry.start
+        if self._scratch.numel() < min(size, most):
+            self._scratch = torch.empty(min(size, most), dtype=torch.uint8)
         with entry.path.open("rb") as file:
             file.seek(entry.start)
-            held = file.readinto(raw.numpy().data)
-        if held != raw.numel():
-            raise CheckpointError("the file shrank while it was read", at=entry.path, got=f"{held} bytes of {name}")
-        return raw.view(DTYPES[entry.dtype]).reshape(entry.shape)
+            for place in range(0, size, most):
+                raw = self._scratch[: min(most, size - place)]
+                held = file.readinto(raw.numpy().data)
+                if held != raw.numel():
+                    got = f"{place + held} bytes of {name}"
+                    raise CheckpointError("the file shrank while it was read", at=entry.path, got=got)
+                yield raw
 
 
 def read_header(path: Path) -> dict[str, Entry]:
