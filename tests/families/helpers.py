@@ -170,7 +170,9 @@ def labels_for(pair: Pair, tokens: Tensor) -> dict[str, Tensor]:
     """Labels by the names that transformers gives them, some of them ignored."""
     draw = torch.Generator().manual_seed(9)
     batch, length = tokens.shape
-    words = torch.randint(0, VOCAB, tokens.shape, generator=draw).masked_fill(torch.rand(tokens.shape) < 0.3, -100)
+    words = torch.randint(0, VOCAB, tokens.shape, generator=draw).masked_fill(
+        torch.rand(tokens.shape, generator=draw) < 0.3, -100
+    )
     words[:, -1] = 5
     rows, places = torch.randint(0, 2, (batch,), generator=draw), torch.randint(0, length, (2, batch), generator=draw)
     return {

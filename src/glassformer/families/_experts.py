@@ -12,8 +12,8 @@ from glassformer.core.errors import CheckpointError
 from glassformer.families import _gated as gated
 from glassformer.families._shared import the
 from glassformer.models.transformer import TransformerConfig
-from glassformer.parts.experts import ExpertsConfig
-from glassformer.parts.feed_forward import GatedConfig
+from glassformer.parts.experts import ClampedGatedConfig, ExpertsConfig
+from glassformer.parts.feed_forward import FeedForwardConfig, GatedConfig
 from glassformer.parts.routing import RouterConfig
 from glassformer.parts.stack import StackConfig
 
@@ -75,13 +75,15 @@ def as_dense(config: TransformerConfig) -> TransformerConfig:
     """The description with the first dense feed-forward in every layer, or with one expert where there is none."""
     stack = the(StackConfig, config.decoder, "decoder")
     plain = (block.feed_forward for block in stack.blocks if not isinstance(block.feed_forward, ExpertsConfig))
-    dense = next(plain, None) or expert_of(config)
+    dense = next(plain, None) or _as_gated(first_experts(config).expert)
     return config.replace(decoder=stack.replace(blocks=tuple(one.replace(feed_forward=dense) for one in stack.blocks)))
 
 
-def expert_of(config: TransformerConfig) -> GatedConfig:
-    """The gated expert of a description."""
-    return the(GatedConfig, first_experts(config).expert, "decoder.blocks.feed_forward.expert")
+def _as_gated(expert: GatedConfig | FeedForwardConfig | ClampedGatedConfig) -> GatedConfig:
+    """An expert as a feed-forward of the same width."""
+    if isinstance(expert, ClampedGatedConfig):
+        return GatedConfig(d_ff=expert.d_ff)
+    return the(GatedConfig, expert, "decoder.blocks.feed_forward.expert")
 
 
 def expert_rules(

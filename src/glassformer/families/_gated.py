@@ -63,6 +63,7 @@ class Reader:
 
     def __init__(self, keys: Keys, defaults: Mapping[str, Any]) -> None:
         self.keys, self.defaults = keys, defaults
+        keys.ignore("pretraining_tp")  # the same products in slices
         self.d_model, self.n_heads = self.size("hidden_size"), self.size("num_attention_heads")
         said = keys.size("head_dim") if keys.raw("head_dim") is not None else defaults.get("head_dim")
         self.head_dim = said or max(1, self.d_model // self.n_heads)

@@ -132,11 +132,6 @@ def _write_stack(stack: StackConfig | None, side: str) -> dict[str, Any]:
     }
 
 
-def unused(config: TransformerConfig) -> tuple[str, ...]:
-    """The shared table where nothing is shared."""
-    return (r"shared\.weight",) if _is_apart(config) else ()
-
-
 def _is_apart(config: TransformerConfig) -> bool:
     """Whether source and target have tables of their own."""
     return config.decoder_embedding is not None and not config.decoder_embedding.shared

@@ -152,6 +152,9 @@ def read_rotary(
         one.only("partial_rotary_factor", 1.0)
     share = rope.take("partial_rotary_factor", float, keys.take("partial_rotary_factor", float, partial or 1.0))
     dim = head_dim if whole else int(head_dim * share)
+    if not 0 < dim <= head_dim or dim % 2:
+        at, expected = f"{where}.partial_rotary_factor", f"an even share of {head_dim} dimensions"
+        raise CheckpointError("not supported", at=at, got=share, expected=expected)
     scaling = _read_scaling(kind, rope, longest, original, dim, share)
     rope.check_all_read()
     return RotaryConfig(theta=base, dim=None if dim == head_dim else dim, interleaved=interleaved, scaling=scaling)

@@ -48,6 +48,7 @@ def to_config(keys: Keys, head: str) -> TransformerConfig:
     keys.ignore("cache_implementation", "hidden_act")  # the first is of generation, the second of no part
     read = gated.Reader(keys, DEFAULTS)
     window, norm, blocks = read.window(), norm_of(read), []
+    keys.only("sliding_window_size", window)
     cap, scale = read.number_or_none("attn_logit_softcapping"), read.size("query_pre_attn_scalar") ** -0.5
     for slides in read.slides(window, ((layer + 1) % 2 != 0 for layer in range(read.n_layers))):
         attention = read.attention(window=window if slides else None, scale=scale, soft_cap=cap)

@@ -40,7 +40,6 @@ DEFAULTS: dict[str, Any] = {
 
 def to_config(keys: Keys, head: str) -> TransformerConfig:
     """The description of a Llama config.json."""
-    keys.ignore("pretraining_tp")  # the same products in slices
     keys.only("sliding_window")
     keys.only("rope_interleaved", False)
     read = gated.Reader(keys, DEFAULTS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from glassformer.checkpoints.keys import Keys
 from glassformer.families import bart
-from glassformer.families._pairs import rules as rules, unused as unused
+from glassformer.families._pairs import rules as rules
 from glassformer.families._shared import head_name as head_name
 from glassformer.families.bart import from_config as from_config
 from glassformer.models.transformer import TransformerConfig

@@ -6,7 +6,7 @@ from typing import Any
 
 from glassformer.checkpoints.keys import Keys
 from glassformer.families import _pairs as pairs
-from glassformer.families._pairs import rules as rules, unused as unused
+from glassformer.families._pairs import rules as rules
 from glassformer.families._shared import head_name as head_name
 from glassformer.models.transformer import TransformerConfig
 from glassformer.parts.embedding import EmbeddingConfig

@@ -56,6 +56,7 @@ def later_window(read: gated.Reader) -> int | None:
 
 def later_layers(read: gated.Reader, window: int | None) -> list[bool]:
     """Which layers have it where nothing else says so."""
+    read.keys.only("use_mrope", False)
     full = read.keys.take("max_window_layers", int, DEFAULTS["max_window_layers"])
     return [window is not None and layer >= full for layer in range(read.n_layers)]
 

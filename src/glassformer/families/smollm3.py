@@ -48,7 +48,7 @@ def to_config(keys: Keys, head: str) -> TransformerConfig:
     read = gated.Reader(keys, DEFAULTS)
     turns, blocks = turned_layers(read), []
     window = read.window() if read.flag("use_sliding_window") else None
-    keys.ignore("sliding_window")  # where it is not used
+    keys.ignore("sliding_window", "max_window_layers")  # where it is not used; of Qwen2's code, and never
     kinds = read.slides(window, (window is not None and not turned for turned in turns))
     for turned, slides in zip(turns, kinds, strict=True):
         positions = read.rotary() if turned else None

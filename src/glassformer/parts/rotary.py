@@ -110,10 +110,11 @@ class YarnScalingConfig(ScalingConfig):
         if self.attention_factor is not None:
             return self.attention_factor
         if self.mscale and self.mscale_all_dim:
-            return self._magnitude(self.mscale) / self._magnitude(self.mscale_all_dim)
-        return self._magnitude(1.0)
+            return self.magnitude(self.mscale) / self.magnitude(self.mscale_all_dim)
+        return self.magnitude(1.0)
 
-    def _magnitude(self, mscale: float) -> float:
+    def magnitude(self, mscale: float) -> float:
+        """What a factor of the authors comes to: 1, or more where frequencies are divided."""
         return 1.0 if self.factor <= 1 else 0.1 * mscale * math.log(self.factor) + 1.0
 
     def frequencies(self, theta: float, dim: int, lengths: Tensor) -> Tensor:
