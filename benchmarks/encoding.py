@@ -26,7 +26,7 @@ from glassformer.models.transformer import Transformer
 from glassformer.tokenizers.tokenizer import load_tokenizer
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
-COUNT, REPEATS, LONGEST = 512, 5, 256
+COUNT, REPEATS, LONGEST = 512, 3, 256
 WORDS = ["the", "of", "and", "a", "to", "in", "is", "it", "that", "film", "was", "for", "as", "with", "on", "movie"]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,8 +14,10 @@ from glassformer.parts.attention import AttentionConfig
 from glassformer.parts.block import BlockConfig, Order, ParallelBlockConfig
 from glassformer.parts.cache import Cache
 from glassformer.parts.embedding import EmbeddingConfig
+from glassformer.parts.experts import ExpertsConfig
 from glassformer.parts.feed_forward import FeedForwardConfig, GatedConfig
 from glassformer.parts.head import PoolerConfig, TokenHeadConfig, TransformConfig
+from glassformer.parts.latent import LatentConfig
 from glassformer.parts.norm import LayerNormConfig, NormConfig, RMSNormConfig
 from glassformer.parts.positions import (
     ALiBiConfig,
@@ -24,6 +27,7 @@ from glassformer.parts.positions import (
     SinusoidalConfig,
 )
 from glassformer.parts.rotary import RotaryConfig, RotationConfig
+from glassformer.parts.routing import TopKRouterConfig
 from glassformer.parts.stack import StackConfig
 
 VOCAB = 61
@@ -119,6 +123,27 @@ def parallel_like(shared_norm: bool = True) -> TransformerConfig:
     return llama_like().replace(decoder=StackConfig(blocks=(block,) * 2, norm=LayerNormConfig()))
 
 
+def mixtral_like(experts: ExpertsConfig | None = None) -> TransformerConfig:
+    """A mixture of experts in every other layer (Mixtral, Switch)."""
+    config = llama_like()
+    assert config.decoder is not None
+    router = TopKRouterConfig(n_experts=4, top_k=2, renormalise=True)
+    experts = experts or ExpertsConfig(router=router, expert=GatedConfig(d_ff=24))
+    block = config.decoder.blocks[0]
+    blocks = (block.replace(feed_forward=experts), block)
+    return config.replace(decoder=config.decoder.replace(blocks=blocks))
+
+
+def latent_like(**fields: Any) -> TransformerConfig:
+    """Keys and values of one latent vector a token (DeepSeek-V2)."""
+    config = llama_like()
+    assert config.decoder is not None
+    usual = {"q_rank": 20, "positions": RotaryConfig(interleaved=True)}
+    latent = LatentConfig(n_heads=4, kv_rank=24, nope_dim=10, rope_dim=6, value_dim=12, **usual | fields)
+    blocks = tuple(block.replace(attention=latent) for block in config.decoder.blocks)
+    return config.replace(decoder=config.decoder.replace(blocks=blocks))
+
+
 def bert_like() -> TransformerConfig:
     """A post-norm encoder with segments, a pooler and a masked language model's head (BERT)."""
     block = BlockConfig(
@@ -188,9 +213,10 @@ DECODERS: dict[str, Callable[[], TransformerConfig]] = {
     "alibi": alibi_like,
     "output": output_like,
     "parallel": parallel_like,
+    "experts": mixtral_like,
 }
 PAIRS: dict[str, Callable[[], TransformerConfig]] = {"t5": t5_like, "translator": translator_like}
-ALL: dict[str, Callable[[], TransformerConfig]] = {**DECODERS, **PAIRS, "bert": bert_like}
+ALL: dict[str, Callable[[], TransformerConfig]] = {**DECODERS, **PAIRS, "bert": bert_like, "latent": latent_like}
 
 
 def lively(config: TransformerConfig, seed: int = 0) -> Transformer:

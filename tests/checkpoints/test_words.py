@@ -11,6 +11,8 @@ import pytest
 import torch
 
 from glassformer.checkpoints.folder import load, save
+from glassformer.core.errors import CheckpointError
+from glassformer.families import families
 from glassformer.models.transformer import Transformer, TransformerConfig
 from glassformer.parts.feed_forward import GatedConfig
 from glassformer.parts.head import ClassifyHeadConfig, PoolerConfig, SpanHeadConfig, TagHeadConfig
@@ -21,17 +23,34 @@ from tests.builders import ALL, gpt_like, lively, llama_like, random_tokens, run
 from tests.checkpoints.tiny import SAID, cannot_save, with_keys, words, written
 
 
+PUBLISHED = [family for family in families() if family.MODEL_TYPES[0] != "glassformer"]
+
+
 @pytest.mark.parametrize("name", sorted(ALL))
-def test_every_description_finds_a_form(tmp_path: Path, name: str):
-    model = lively(ALL[name]())
-    written_as = save(model, tmp_path / "m")
-    assert written_as == {"gpt": "gpt2", "llama": "llama"}.get(name, "glassformer")
-    loaded, tokens = load(tmp_path / "m"), random_tokens(2, 9)
+def test_every_description_finds_the_first_form_that_can_say_it(tmp_path: Path, name: str):
+    """A family that takes a description gives it back; where none does, our own form is written."""
+    model, tokens = lively(ALL[name]()), random_tokens(2, 9)
+    can = []
+    for family in sorted(PUBLISHED, key=lambda one: getattr(one, "RANK", 1)):
+        word = family.MODEL_TYPES[0]
+        try:
+            save(model, tmp_path / word, family=word)
+        except CheckpointError as error:
+            assert f"the {word} format cannot say this model" in str(error) and not (tmp_path / word).exists()
+        else:
+            can.append(word)
+            assert torch.equal(run(load(tmp_path / word), tokens), run(model, tokens)), word
+    assert save(model, tmp_path / "m") == next(iter(can), "glassformer")
+    loaded = load(tmp_path / "m")
     assert torch.equal(run(loaded, tokens), run(model, tokens))
-    if written_as == "glassformer":
+    if not can:
         assert loaded.config == model.config
     save(loaded, tmp_path / "again")
     assert words(tmp_path / "again") == words(tmp_path / "m")
+
+
+def test_the_forms_that_are_tried_first_are_those_of_which_a_description_is_here():
+    assert {family.MODEL_TYPES[0] for family in PUBLISHED if getattr(family, "RANK", 1) == 0} == set(SAID)
 
 
 @pytest.mark.parametrize("name", sorted(SAID))
@@ -79,7 +98,7 @@ PLANTED: list[tuple[str, Callable[[TransformerConfig], TransformerConfig], list[
     (
         "gpt2",
         lambda c: in_first(c, "decoder", norm=LayerNormConfig(eps=0.1)),
-        ["config.decoder.blocks[1]", "a layer that differs"],
+        ["config.decoder.blocks[1].norm.eps", "got 1e-05", "expected 0.1, as it would be read"],
     ),
     (
         "gpt2",
@@ -174,13 +193,15 @@ PLANTED: list[tuple[str, Callable[[TransformerConfig], TransformerConfig], list[
 def test_what_a_family_cannot_say_is_named(
     tmp_path: Path, family: str, plant: Callable[[TransformerConfig], TransformerConfig], parts: list[str]
 ):
-    model = plant(SAID[family]()).build(seed=0)
+    model, tokens = lively(plant(SAID[family]())), random_tokens(2, 9)
     line = cannot_save(
         lambda: save(model, tmp_path / "m", family=family), *parts, f"the {family} format cannot say this model"
     )
     assert line.endswith('save(..., family="glassformer") can') and list(tmp_path.iterdir()) == []
-    assert save(model, tmp_path / "m") == "glassformer"
-    assert load(tmp_path / "m").config == model.config
+    assert save(model, tmp_path / "m") != family
+    assert torch.equal(run(load(tmp_path / "m"), tokens), run(model, tokens))
+    save(model, tmp_path / "own", family="glassformer")
+    assert load(tmp_path / "own").config == model.config
 
 
 def test_every_family_is_asked_for_something_it_cannot_say():

@@ -169,7 +169,8 @@ def test_a_config_that_is_a_pipe_or_a_folder(folder: Path):
     ("keys", "parts"),
     [
         ({"model_type": "gtp2"}, ["unknown model_type", "got 'gtp2'", "expected one of gpt2"]),
-        ({"model_type": "quantum"}, ["unknown model_type", "got 'quantum'", "bert", "gpt2", "llama", "t5"]),
+        ({"model_type": "qwen9"}, ["unknown model_type", "got 'qwen9'", "expected one of qwen"]),
+        ({"model_type": "quantum"}, ["unknown model_type", "got 'quantum'", "expected one of albert, ", " more"]),
         ({"model_type": ...}, ["unknown model_type", "got None"]),
         ({"model_type": ["gpt2"]}, ["unknown model_type", "got ['gpt2']"]),
         ({"model_type": "x" * 5_000_000}, ["unknown model_type"]),
@@ -185,7 +186,7 @@ def test_a_config_that_is_a_pipe_or_a_folder(folder: Path):
         ({"a1": 1, "b2": 2, "c3": 3, "d4": 4}, ["got a1=1, b2=2, c3=3 and 1 more"]),
         ({"sparse": "x" * 5_000_000}, ["got sparse='xxx"]),
         ({"add_cross_attention": True}, ["add_cross_attention: not supported", "got True", "expected False"]),
-        ({"scale_attn_by_inverse_layer_idx": True}, ["scale_attn_by_inverse_layer_idx: not supported"]),
+        ({"is_decoder": True}, ["keys that this family does not know", "got is_decoder=True"]),
         ({"activation_function": "swiglu"}, ["activation_function: not supported", "got 'swiglu'", "expected one of"]),
         ({"n_embd": 10**12}, ["n_embd: a size out of range", "got 1000000000000", "expected 1 …"]),
         ({"n_embd": 1 << 23}, ["TransformerConfig.d_model", "got 8388608", "expected 1 … 2^20"]),

@@ -40,4 +40,5 @@ def test_every_error_is_of_the_tree_and_of_a_builtin_kind(kind, builtin):
 def test_near_names_are_close_ones_or_the_first_few():
     assert errors.near("scors", ["scores", "pattern", "query"]) == "scores"
     assert errors.near("zzz", ["b", "a"]) == "a, b"
-    assert errors.near("zzz", map(str, range(100))).count(",") == 8
+    assert errors.near("zzz", map(str, range(10, 110))) == "10, 100, 101, 102, 103, 104, 105, 106, 107 and 91 more"
+    assert errors.near("zzz", map(str, range(9))).endswith("7, 8")

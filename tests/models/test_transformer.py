@@ -7,7 +7,8 @@ import copy
 import pytest
 import torch
 
-from glassformer.core.errors import DataError, UnsupportedError
+from glassformer.checkpoints.folder import load
+from glassformer.core.errors import ConfigError, DataError, UnsupportedError
 from glassformer.data.batch import Batch
 from glassformer.models.transformer import SpecialTokens, TransformerConfig
 from glassformer.parts.dropout import Dropout
@@ -20,6 +21,7 @@ from glassformer.parts.head import (
     TokenHeadConfig,
 )
 from glassformer.parts.kernels import folded
+from glassformer.parts.norm import LayerNormConfig
 from glassformer.parts.positions import ALiBiConfig, LearnedPositionsConfig, RelativeBucketsConfig, SinusoidalConfig
 from glassformer.parts.rotary import DynamicScalingConfig, RotaryConfig
 from tests.builders import (
@@ -404,3 +406,30 @@ def test_a_decoder_of_its_own_embedding():
     assert model(TOKENS, TOKENS).shape == (2, 6, VOCAB)
     with pytest.raises(DataError, match="a row is longer than the model · got 65 tokens"):
         model(TOKENS, random_tokens(2, 65))
+
+
+def test_a_decoder_whose_embedding_shares_the_table_of_tokens(tmp_path):
+    own = EmbeddingConfig(positions=LearnedPositionsConfig(max_positions=64), norm=LayerNormConfig(), shared=True)
+    config = t5_like().replace(decoder_embedding=own, head=TokenHeadConfig())
+    model = lively(config)
+    assert model.head.proj.weight is model.decoder_embedding.tokens.weight is model.embedding.tokens.weight
+    assert "decoder_embedding.tokens.weight" not in dict(model.named_parameters())
+    assert TransformerConfig.from_json(config.to_json()) == config
+    model.save(tmp_path / "own", family="glassformer")
+    again = load(tmp_path / "own")
+    assert again.decoder_embedding.tokens.weight is again.embedding.tokens.weight
+    same(again(TOKENS, TOKENS), model(TOKENS, TOKENS))
+    apart = lively(config.replace(decoder_embedding=own.replace(shared=False)))
+    assert again.summary().parameters == model.summary().parameters < apart.summary().parameters
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"embedding": EmbeddingConfig(shared=True)}, "it is the target's that can be shared"),
+        ({"decoder_embedding": EmbeddingConfig(shared=True, width=8)}, "the width of the table that it shares"),
+    ],
+)
+def test_a_table_that_cannot_be_shared(change, message):
+    with pytest.raises(ConfigError, match=message):
+        t5_like().replace(**change)

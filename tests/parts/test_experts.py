@@ -139,7 +139,10 @@ def test_experts_of_other_groups_are_not_chosen():
         groups = ExpertGroupsConfig(n_groups=3, kept=2 if score == "best" else 1, score=score)
         router = TWO_OF_SIX.replace(groups=groups)
         choice = router.choose(scores, router.preference(scores, None), None, False)
-        assert set(choice.experts.flatten().tolist()) <= {0, 1, 2, 3} and expected <= {*choice.experts.flatten().tolist(), 0}
+        assert set(choice.experts.flatten().tolist()) <= {0, 1, 2, 3} and expected <= {
+            *choice.experts.flatten().tolist(),
+            0,
+        }
 
 
 def test_an_expert_takes_no_more_of_a_row_than_its_capacity():
@@ -310,7 +313,9 @@ def test_a_cache_is_refused_where_a_choice_hangs_on_the_whole_row():
     whole = model(random_tokens(2, 7))
     steps = [model(some, cache=cache) for some in random_tokens(2, 7).split((4, 1, 1, 1), 1)]
     torch.testing.assert_close(torch.cat(steps, 1), whole, rtol=1e-4, atol=1e-4)
-    with pytest.raises(UnsupportedError, match="chosen for a whole row, not in a cache · got 8 tokens · expected at most 7"):
+    with pytest.raises(
+        UnsupportedError, match="chosen for a whole row, not in a cache · got 8 tokens · expected at most 7"
+    ):
         model(random_tokens(2, 1), cache=cache)
     with pytest.raises(UnsupportedError, match="not in packed rows"):
         model(random_tokens(1, 9), documents=torch.tensor([[0] * 4 + [1] * 5]))

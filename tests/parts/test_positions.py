@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 from transformers.models.bloom.modeling_bloom import build_alibi_tensor
+from transformers.models.mpt.modeling_mpt import build_mpt_alibi_tensor
 from transformers.models.t5.modeling_t5 import T5Attention
 from transformers.models.whisper.modeling_whisper import sinusoids
 
@@ -58,6 +59,13 @@ def test_alibi_slopes_are_those_of_bloom(n_heads):
     theirs = build_alibi_tensor(torch.ones(1, 2, dtype=torch.int64), n_heads, torch.float32)[:, 0, 1]
     torch.testing.assert_close(torch.tensor(ours.slopes()), theirs)
     torch.testing.assert_close(torch.tensor(ALiBiConfig(gain=0.5).build(n_heads).slopes()), theirs / 2)
+
+
+@pytest.mark.parametrize("n_heads", [1, 4, 6, 12])
+def test_alibi_slopes_of_another_exponent_are_those_of_mpt(n_heads):
+    ours = ALiBiConfig(exponent=16.0).build(n_heads)
+    theirs = build_mpt_alibi_tensor(n_heads, 2, alibi_bias_max=16)[:, 0, 0]
+    torch.testing.assert_close(-torch.tensor(ours.slopes()), theirs)
 
 
 def test_alibi_is_a_slope_by_a_distance():

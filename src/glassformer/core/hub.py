@@ -14,7 +14,7 @@ from pathlib import Path
 from glassformer.core.errors import CheckpointError
 
 #: What is fetched of a model: descriptions, weights and tokenizers.
-FETCHED = ("*.json", "*.safetensors", "*.jinja", "*.txt", "tokenizer.model", "LICENSE*", "README.md")
+FETCHED = ("*.json", "*.safetensors", "*.jinja", "*.txt", "*.model", "*.tiktoken", "LICENSE*", "README.md")
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 

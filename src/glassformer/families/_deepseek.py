@@ -6,8 +6,7 @@ from typing import Any, Literal
 
 from glassformer.checkpoints.rules import Rename, Rule
 from glassformer.core.errors import CheckpointError
-from glassformer.families import _experts as experts
-from glassformer.families import _gated as gated
+from glassformer.families import _experts as experts, _gated as gated
 from glassformer.families._shared import need, read_rotary, the
 from glassformer.models.transformer import TransformerConfig
 from glassformer.parts.attention import AttentionConfig
@@ -139,7 +138,9 @@ def blocks(read: gated.Reader, attention: AttentionConfig, router: RouterConfig)
 
 def write_layers(config: TransformerConfig) -> dict[str, Any]:
     """The keys of dense layers in front and of experts behind."""
-    kinds = [isinstance(block.feed_forward, ExpertsConfig) for block in the(StackConfig, config.decoder, "decoder").blocks]
+    kinds = [
+        isinstance(block.feed_forward, ExpertsConfig) for block in the(StackConfig, config.decoder, "decoder").blocks
+    ]
     found = experts.first_experts(config)
     shared, d_ff = the(GatedConfig, found.shared, "decoder.blocks.feed_forward.shared"), found.expert.d_ff
     need(shared.d_ff % d_ff == 0, "decoder.blocks.feed_forward.shared.d_ff", shared.d_ff, f"a multiple of {d_ff}")

@@ -43,8 +43,8 @@ def rename(keys: Keys, names: Mapping[str, str]) -> None:
 
 
 def decoder_of(
-    keys: Keys, head: str, decoder: StackConfig, *, d_model: int, vocab_size: int, tied: bool = True, bias: bool = False,
-    longest: int | None = None, embedding: EmbeddingConfig | None = None,
+    keys: Keys, head: str, decoder: StackConfig, *, d_model: int, vocab_size: int, tied: bool = True,
+    bias: bool = False, longest: int | None = None, embedding: EmbeddingConfig | None = None,
 ) -> TransformerConfig:  # fmt: skip
     """A decoder with one of its heads; a classifier reads the last token.
 

@@ -50,9 +50,7 @@ def to_config(keys: Keys, head: str) -> TransformerConfig:
         norm=norm,
     )
     stack = StackConfig(blocks=(block,) * keys.size("n_layer", 2, most=10_000), norm=norm, positions=ALiBiConfig())
-    return plain.decoder_of(
-        keys, head, stack, d_model=d_model, vocab_size=250880, embedding=EmbeddingConfig(norm=norm)
-    )
+    return plain.decoder_of(keys, head, stack, d_model=d_model, vocab_size=250880, embedding=EmbeddingConfig(norm=norm))
 
 
 def from_config(config: TransformerConfig) -> dict[str, Any]:

@@ -6,9 +6,7 @@ from typing import Any
 
 from glassformer.checkpoints.keys import Keys
 from glassformer.checkpoints.rules import Rule
-from glassformer.families import _deepseek as deepseek
-from glassformer.families import _experts as experts
-from glassformer.families import _gated as gated
+from glassformer.families import _deepseek as deepseek, _experts as experts, _gated as gated
 from glassformer.families._shared import head_name as head_name
 from glassformer.models.transformer import TransformerConfig
 from glassformer.parts.routing import TopKRouterConfig
@@ -57,9 +55,7 @@ def _router(read: gated.Reader) -> TopKRouterConfig:
     by_group = keys.choose("topk_method", METHODS, "greedy")
     keys.ignore("n_group", "topk_group")
     groups = deepseek.groups_of(read, n_experts, top_k, "best") if by_group else None
-    return TopKRouterConfig(
-        n_experts=n_experts, top_k=top_k, scale=read.number("routed_scaling_factor"), groups=groups
-    )
+    return TopKRouterConfig(n_experts=n_experts, top_k=top_k, scale=read.number("routed_scaling_factor"), groups=groups)
 
 
 def from_config(config: TransformerConfig) -> dict[str, Any]:

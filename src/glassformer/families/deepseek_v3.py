@@ -6,11 +6,8 @@ from typing import Any
 
 from glassformer.checkpoints.keys import Keys
 from glassformer.checkpoints.rules import Rule
-from glassformer.families import _deepseek as deepseek
-from glassformer.families import _experts as experts
-from glassformer.families import _gated as gated
-from glassformer.families._shared import head_name as head_name
-from glassformer.families._shared import the
+from glassformer.families import _deepseek as deepseek, _experts as experts, _gated as gated
+from glassformer.families._shared import head_name as head_name, the
 from glassformer.models.transformer import TransformerConfig
 from glassformer.parts.rotary import RotaryConfig
 from glassformer.parts.stack import StackConfig
@@ -57,7 +54,9 @@ def to_config(keys: Keys, head: str) -> TransformerConfig:
 
 def from_config(config: TransformerConfig) -> dict[str, Any]:
     """The keys of a DeepSeek-V3 config.json; what they cannot say is found by reading them back."""
-    positions = the(RotaryConfig, gated.first_block(config).attention.positions, "decoder.blocks[0].attention.positions")
+    positions = the(
+        RotaryConfig, gated.first_block(config).attention.positions, "decoder.blocks[0].attention.positions"
+    )
     keys = experts.write(config, DEFAULTS) | deepseek.write_router(config) | deepseek.write_latent(config)
     keys |= deepseek.write_layers(config) | {"rope_interleave": positions.interleaved}
     return {name: value for name, value in keys.items() if name != "head_dim"}

@@ -68,9 +68,7 @@ def to_config(keys: Keys, head: str) -> TransformerConfig:
     block: BlockConfig | ParallelBlockConfig = BlockConfig(attention=attention, feed_forward=feed_forward, norm=norm)
     norms = _read_norms(keys)
     if norms is not None:
-        block = ParallelBlockConfig(
-            attention=attention, feed_forward=feed_forward, norm=norm, shared_norm=norms == 1
-        )
+        block = ParallelBlockConfig(attention=attention, feed_forward=feed_forward, norm=norm, shared_norm=norms == 1)
     layers = keys.size("num_hidden_layers", 32, most=10_000)
     positions = ALiBiConfig(gain=head_dim**-0.5) if alibi else None
     stack = StackConfig(blocks=(block,) * layers, norm=norm, positions=positions)

@@ -6,9 +6,7 @@ from typing import Any
 
 from glassformer.checkpoints.keys import Keys
 from glassformer.checkpoints.rules import Rule
-from glassformer.families import _deepseek as deepseek
-from glassformer.families import _experts as experts
-from glassformer.families import _gated as gated
+from glassformer.families import _deepseek as deepseek, _experts as experts, _gated as gated
 from glassformer.families._shared import head_name as head_name
 from glassformer.families.deepseek_v3 import unused as unused
 from glassformer.models.transformer import TransformerConfig

@@ -62,7 +62,7 @@ def _read_kinds(keys: Keys) -> list[str]:
     said, layers = keys.raw("attention_types"), keys.size("num_layers", 24, most=10_000)
     at, expected = f"{keys.path}: attention_types", f'[[["global", "local"], times], ...] for {layers} layers'
     try:
-        runs = [[["global", "local"], 12]] if said is None else said
+        runs: Any = [[["global", "local"], 12]] if said is None else said
         kinds = [kind for run, times in runs for _ in range(min(times, layers + 1)) for kind in run]
     except (TypeError, ValueError) as error:
         raise CheckpointError("not kinds of layers", at=at, got=reprlib.repr(said), expected=expected) from error

@@ -1,4 +1,4 @@
-"""gpt-oss (OpenAI 2025): clamped experts with biases, stored transposed and in turn; sinks; a window in every other layer."""
+"""gpt-oss (OpenAI 2025): clamped experts with biases, stored in turn; sinks; a window in every other layer."""
 
 from __future__ import annotations
 
@@ -6,10 +6,8 @@ from typing import Any
 
 from glassformer.checkpoints.keys import Keys
 from glassformer.checkpoints.rules import Rename, Rule, Split, Transpose
-from glassformer.families import _experts as experts
-from glassformer.families import _gated as gated
-from glassformer.families._shared import head_name as head_name
-from glassformer.families._shared import read_rotary, the
+from glassformer.families import _experts as experts, _gated as gated
+from glassformer.families._shared import head_name as head_name, read_rotary, the
 from glassformer.models.transformer import TransformerConfig
 from glassformer.parts.block import BlockConfig
 from glassformer.parts.experts import ClampedGatedConfig, ExpertsConfig
@@ -54,7 +52,10 @@ def to_config(keys: Keys, head: str) -> TransformerConfig:
     keys.only("experts_per_token", top_k)
     read = gated.Reader(keys, DEFAULTS)
     router = TopKRouterConfig(
-        n_experts=experts.count(keys, ("num_local_experts", "num_experts"), 128), top_k=top_k, renormalise=True, bias=True
+        n_experts=experts.count(keys, ("num_local_experts", "num_experts"), 128),
+        top_k=top_k,
+        renormalise=True,
+        bias=True,
     )
     expert = ClampedGatedConfig(
         d_ff=read.size("intermediate_size"), alpha=read.number("swiglu_alpha"), limit=read.number("swiglu_limit")
@@ -72,7 +73,7 @@ def _rotary(read: gated.Reader) -> RotaryConfig:
     if read.keys.raw("rope_parameters") or read.keys.raw("rope_scaling"):
         return read.rotary()
     keys = Keys({"rope_parameters": YARN, "rope_theta": read.keys.raw("rope_theta")}, read.keys.path)
-    return read_rotary(keys, head_dim=read.head_dim, longest=read.longest, theta=DEFAULTS["rope_theta"])
+    return read_rotary(keys, head_dim=read.head_dim, longest=read.longest, theta=read.defaults["rope_theta"])
 
 
 def from_config(config: TransformerConfig) -> dict[str, Any]:

@@ -6,11 +6,8 @@ from typing import Any
 
 from glassformer.checkpoints.keys import Keys
 from glassformer.checkpoints.rules import Rename, Rule, Split
-from glassformer.families import _experts as experts
-from glassformer.families import _gated as gated
-from glassformer.families import granite
-from glassformer.families._shared import head_name as head_name
-from glassformer.families._shared import the
+from glassformer.families import _experts as experts, _gated as gated, granite
+from glassformer.families._shared import head_name as head_name, the
 from glassformer.models.transformer import TransformerConfig
 from glassformer.parts.experts import ExpertsConfig
 from glassformer.parts.feed_forward import GatedConfig

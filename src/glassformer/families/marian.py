@@ -1,4 +1,4 @@
-"""Marian (Junczys-Dowmunt et al. 2018), OPUS-MT's translators: the Transformer of 2017, its sines before its cosines."""
+"""Marian (Junczys-Dowmunt et al. 2018), OPUS-MT's translators: the Transformer of 2017, sines before cosines."""
 
 from __future__ import annotations
 

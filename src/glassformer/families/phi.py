@@ -1,4 +1,4 @@
-"""Phi-1, Phi-1.5 and Phi-2 (Gunasekar et al. 2023): one norm before attention and feed-forward, half of a head turns."""
+"""Phi-1, Phi-1.5 and Phi-2 (Gunasekar et al. 2023): a norm before attention and feed-forward, half of a head turns."""
 
 from __future__ import annotations
 

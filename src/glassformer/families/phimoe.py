@@ -7,10 +7,8 @@ from typing import Any
 from glassformer.checkpoints.keys import Keys
 from glassformer.checkpoints.rules import Rename, Rule
 from glassformer.core.errors import CheckpointError
-from glassformer.families import _experts as experts
-from glassformer.families import _gated as gated
-from glassformer.families._shared import head_name as head_name
-from glassformer.families._shared import read_rotary
+from glassformer.families import _experts as experts, _gated as gated
+from glassformer.families._shared import head_name as head_name, read_rotary
 from glassformer.models.transformer import TransformerConfig
 from glassformer.parts.block import BlockConfig
 from glassformer.parts.experts import ExpertsConfig
@@ -69,7 +67,7 @@ def to_config(keys: Keys, head: str) -> TransformerConfig:
 def _rotary(read: gated.Reader) -> RotaryConfig:
     """Plain, or LongRoPE whose cosines and sines are multiplied by a number of its own."""
     said = {name: read.keys.raw(name) for name in ("rope_parameters", "rope_scaling")}
-    table = next((one for one in said.values() if one), {})
+    table: Any = next((one for one in said.values() if one), {})
     if not isinstance(table, dict) or table.get("rope_type", table.get("type", "default")) == "default":
         return read.rotary()
     where = f"{read.keys.path}: {next(name for name, one in said.items() if one)}"
@@ -80,7 +78,7 @@ def _rotary(read: gated.Reader) -> RotaryConfig:
     plain = {name: value for name, value in table.items() if name not in GAINS}
     around = {name: read.keys.raw(name) for name in ("rope_theta", "original_max_position_embeddings")}
     keys = Keys({**around, "rope_parameters": {**plain, "attention_factor": gains[0]}}, read.keys.path)
-    return read_rotary(keys, head_dim=read.head_dim, longest=read.longest, theta=DEFAULTS["rope_theta"])
+    return read_rotary(keys, head_dim=read.head_dim, longest=read.longest, theta=read.defaults["rope_theta"])
 
 
 def from_config(config: TransformerConfig) -> dict[str, Any]:

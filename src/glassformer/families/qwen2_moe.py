@@ -6,10 +6,8 @@ from typing import Any
 
 from glassformer.checkpoints.keys import Keys
 from glassformer.checkpoints.rules import Rename, Rule
-from glassformer.families import _experts as experts
-from glassformer.families import _gated as gated
-from glassformer.families._shared import head_name as head_name
-from glassformer.families._shared import the
+from glassformer.families import _experts as experts, _gated as gated
+from glassformer.families._shared import head_name as head_name, the
 from glassformer.models.transformer import TransformerConfig
 from glassformer.parts.block import BlockConfig
 from glassformer.parts.experts import ExpertsConfig
@@ -120,7 +118,5 @@ def from_config(config: TransformerConfig) -> dict[str, Any]:
 
 def rules(config: TransformerConfig) -> list[Rule]:
     """Llama's names, and those of experts."""
-    gate = Rename(
-        f"{PREFIX}layers.*.mlp.shared_expert_gate.weight", "decoder.blocks.*.feed_forward.shared_gate.weight"
-    )
+    gate = Rename(f"{PREFIX}layers.*.mlp.shared_expert_gate.weight", "decoder.blocks.*.feed_forward.shared_gate.weight")
     return [*gated.decoder_rules(config), *experts.expert_rules(shared="shared_expert"), gate]

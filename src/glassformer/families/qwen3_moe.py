@@ -6,8 +6,7 @@ from typing import Any
 
 from glassformer.checkpoints.keys import Keys
 from glassformer.checkpoints.rules import Rule
-from glassformer.families import _experts as experts
-from glassformer.families import _gated as gated
+from glassformer.families import _experts as experts, _gated as gated
 from glassformer.families._shared import head_name as head_name
 from glassformer.families.qwen2_moe import used_window, write_window
 from glassformer.models.transformer import TransformerConfig

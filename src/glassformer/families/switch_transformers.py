@@ -1,4 +1,4 @@
-"""Switch Transformers (Fedus et al. 2022): T5 with experts in some layers, each of which takes so many tokens of a row."""
+"""Switch Transformers (Fedus et al. 2022): T5 with experts in some layers, which take so many tokens of a row."""
 
 from __future__ import annotations
 
@@ -43,7 +43,9 @@ def to_config(keys: Keys, head: str) -> TransformerConfig:
     keys.only("feed_forward_proj", "relu")  # of T5's own configs; what is read is the next
     activation = keys.choose("dense_act_fn", ACTIVATIONS, "relu")
     keys.ignore("router_ignore_padding_tokens", "router_type", "batch_prioritized_routing", "num_selected_experts")
-    keys.ignore("add_router_probs", "output_router_logits", "is_gated_act", "n_positions", "router_ignore_padding_tokens")
+    keys.ignore(
+        "add_router_probs", "output_router_logits", "is_gated_act", "n_positions", "router_ignore_padding_tokens"
+    )
     said = {name: keys.raw(name) for name in SHARED}
     filled = DEFAULTS | {name: value for name, value in said.items() if value is not None}
     filled["num_decoder_layers"] = said["num_decoder_layers"] or DEFAULTS["num_decoder_layers"]

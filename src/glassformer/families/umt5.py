@@ -27,6 +27,7 @@ SIDES = ("encoder", "decoder")
 
 def to_config(keys: Keys, head: str) -> TransformerConfig:
     """The description of a UMT5 config.json."""
+    keys.only("scalable_attention", True)  # in the published configs; nothing reads it
     config = mt5.read(keys, head)
     return config.replace(**{side: _spread(getattr(config, side)) for side in SIDES})
 

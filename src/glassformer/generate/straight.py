@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from glassformer.generate.packing import Map, identity, linear_map
-from glassformer.parts.attention import Attention, View
+from glassformer.parts.attention import Attending, Attention, View
 from glassformer.parts.block import Block, ParallelBlock, Residual
 from glassformer.parts.cache import KeyValue, Store
 from glassformer.parts.experts import Experts
@@ -77,7 +77,8 @@ class StraightParallelBlock:
 class SelfAttention:
     """An ``Attention`` to the row itself; queries, keys and values are one product."""
 
-    def __init__(self, part: Attention) -> None:
+    def __init__(self, part: Attending) -> None:
+        assert isinstance(part, Attention)
         self.n_heads, self.n_kv_heads, self.head_dim = part.n_heads, part.n_kv_heads, part.head_dim
         self.n_turned = self.n_heads + self.n_kv_heads
         self.scale, self.soft_cap = part.scale, part.config.soft_cap
@@ -121,7 +122,8 @@ class SelfAttention:
 class CrossAttention:
     """An ``Attention`` to a memory whose keys and values the store already has."""
 
-    def __init__(self, part: Attention) -> None:
+    def __init__(self, part: Attending) -> None:
+        assert isinstance(part, Attention)
         self.head_dim, self.scale, self.soft_cap = part.head_dim, part.scale, part.config.soft_cap
         self.project, self.join = linear_map(part.q_proj), linear_map(part.o_proj)
         self.norm, self.norm_first = identity if part.q_norm is None else norm(part.q_norm), part.norm_first

@@ -3,6 +3,7 @@
     zero set scale add mean patch project clamp swap noise      on any value
     cut freeze temper                                           on patterns
     skip                                                        of a block, an attention or a feed-forward
+    route                                                       of a mixture of experts
 
 The same edits work in a forward call, in generation, in training; they never hold code.
 """
@@ -41,8 +42,11 @@ KINDS: dict[str, tuple[type[taps.Edit], dict[str, float | None]]] = {
     "freeze": (taps.Set, {"value": None}),
     "temper": (taps.Temper, {"temperature": None}),
     "skip": (taps.Skip, {}),
+    "route": (taps.Route, {"force": None}),
 }
 ON_PATTERNS = frozenset({"cut", "freeze", "temper"})
+#: What experts are chosen by; ``route`` changes nothing else.
+PREFERENCE = ".preference"
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +78,8 @@ class EditSpec:
             raise EditError(f"{kind}: its numbers", got=got, expected=expected)
         if kind in ON_PATTERNS and not address.endswith("pattern"):
             raise EditError(f"{kind} is for patterns", got=address, expected="an address that ends in .pattern")
+        if kind == "route" and not address.endswith(PREFERENCE):
+            raise EditError("route is for experts", got=address, expected=f"an address that ends in {PREFERENCE}")
         if (kind == "swap") != bool(axis):
             raise EditError("swap says along which axis" if not axis else f"{kind} has no axis", got=repr(axis))
         filled = {name: _tensor(numbers.get(name, value)) for name, value in takes.items()}

@@ -18,6 +18,8 @@ from glassformer.models.transformer import Transformer, TransformerConfig
 
 #: Words whose size is a choice of each part: layers may have other head counts and widths than their neighbours.
 OF_ONE_PART = frozenset({"state", "head", "kv_head", "head_dim", "hidden", "expert"})
+#: Values of an attention whose head_dim may be another than that of queries and keys (latent attention).
+MIXED = frozenset({"value", "heads", "gate"})
 
 
 @lru_cache(maxsize=64)
@@ -104,6 +106,8 @@ class _Recorder:
         return value
 
     def _scope(self, word: str) -> str:
+        if word == "head_dim" and self.name in MIXED:
+            return f"{self.probe.path}.value"
         if word in OF_ONE_PART:
             return self.probe.path
         if word in axis_words.SEQUENCE:

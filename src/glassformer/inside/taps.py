@@ -278,6 +278,17 @@ class Temper(Edit):
         return powered / powered.sum(-1, keepdim=True).clamp(min=1e-30)
 
 
+class Route(Edit):
+    """On what experts are chosen by: with ``force`` the selected ones are taken before all others, else never.
+
+    The weights of those that are taken stay what their scores say.
+    """
+
+    def change(self, value: Tensor, mask: Tensor | None, axes: str, places: Places | None) -> Tensor:
+        far = torch.full_like(value, torch.inf)
+        return torch.where(self.number("force", value) > 0, far, -far)
+
+
 class Keep(Tapped):
     """Remembers the input of a block for ``Skip``."""
 

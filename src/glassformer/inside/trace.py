@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from glassformer.core.errors import EditError, UnknownNameError, near
 from glassformer.core.part import Part
 from glassformer.inside import taps
-from glassformer.inside.edits import EditSpec
+from glassformer.inside.edits import PREFERENCE, EditSpec
 from glassformer.inside.names import resolve
 from glassformer.inside.selection import Index, Selection
 from glassformer.models.transformer import Transformer
@@ -158,6 +158,13 @@ class Trace:
     def skip(self, part: str, **selection: Index) -> None:
         """A block passes its input on; an attention or feed-forward adds nothing. ``part``: its path or its output."""
         self._edit("skip", part.removesuffix(".output") + ".output", {}, selection)
+
+    def route(self, part: str, choice: Literal["force", "forbid"], **selection: Index) -> None:
+        """Experts are taken before all others, or never: ``expert=3, position=-1``. ``part``: a mixture of experts."""
+        if choice not in ("force", "forbid"):
+            raise EditError("route", got=repr(choice), expected="force or forbid")
+        address = part.removesuffix(PREFERENCE) + PREFERENCE
+        self._edit("route", address, {"force": float(choice == "force")}, selection)
 
     def call(self, address: str, function: Callable[[Tensor], Tensor], **selection: Index) -> None:
         """Any Python function of the value; its block runs eagerly, and it cannot be saved."""

@@ -73,7 +73,9 @@ class TransformerConfig(Config):
         own = self.decoder_embedding
         self.require(not self.embedding.shared, "embedding", "shared=False: it is the target's that can be shared")
         fits = own is None or not own.shared or (own.width or self.d_model) == (self.embedding.width or self.d_model)
-        self.require(fits, "decoder_embedding", f"the width of the table that it shares, {self.embedding.width}")
+        self.require(
+            fits, "decoder_embedding", f"the width of the table that it shares, {self.embedding.width or self.d_model}"
+        )
 
     def build(
         self, *, seed: int | None = 0, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32

@@ -108,7 +108,7 @@ class ExpertGroupsConfig(Config):
     score: Literal["best", "best_two"] = "best"
 
     def check(self) -> None:
-        self.require(0 < self.n_groups, "n_groups", "at least 1")
+        self.require(self.n_groups > 0, "n_groups", "at least 1")
         self.require(0 < self.kept <= self.n_groups, "kept", f"1 … n_groups = {self.n_groups}")
 
     def mask(self, preference: Tensor) -> Tensor:

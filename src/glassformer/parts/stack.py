@@ -93,7 +93,9 @@ class Stack(Part):
         self.windows = tuple(block.attention.window for block in config.blocks)
         self.kinds = _kinds([block.attention for block in config.blocks])
         self.limited = tuple(layer for layer in sorted(set(self.kinds)) if self._is_limited(layer))
-        self.by_row = tuple(part for part in self.modules() if isinstance(part, Experts) and part.router.longest is not None)
+        self.by_row = tuple(
+            part for part in self.modules() if isinstance(part, Experts) and part.router.longest is not None
+        )
         crosses = [block.cross_attention for block in config.blocks]
         self.cross_kinds = _kinds([cross for cross in crosses if cross is not None]) or (0,) * len(crosses)
 

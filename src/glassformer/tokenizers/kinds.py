@@ -88,9 +88,7 @@ def make_tokenizer(wanted: str | Path, texts: Iterable[str]) -> Tokenizer:
             return character_tokenizer(texts)
         case ["bpe", size] if size.isdecimal():
             return train_bpe(texts, int(size))
-    raise ConfigError(
-        "no such tokenizer", got=wanted, expected="bytes, chars, bpe:2048, or a folder or file with a tokenizer.json"
-    )
+    raise ConfigError("no such tokenizer", got=wanted, expected="bytes, chars, bpe:2048, or a folder with a tokenizer")
 
 
 def _checked(texts: Iterable[str]) -> Iterable[str]:

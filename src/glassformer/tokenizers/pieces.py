@@ -35,12 +35,17 @@ def steps(section: Mapping[str, Any] | None, inner: str) -> Iterator[Mapping[str
 
 
 class Pieces:
-    """Token text → bytes, for byte-level, byte-fallback, Metaspace, WordPiece and plain vocabularies."""
+    """Token text → bytes, for byte-level, byte-fallback, Metaspace, WordPiece and plain vocabularies.
+
+    ``byte_level``: every token is a string of bytes, and no sign for the end of a word is among them, as CLIP's has.
+    """
 
     def __init__(self, description: Mapping[str, Any]) -> None:
         decoder = list(steps(description.get("decoder"), "decoders"))
         kinds = {step.get("type") for step in decoder}
-        self.byte_level = "ByteLevel" in kinds
+        self._of_bytes = "ByteLevel" in kinds
+        self._word_end = next((end for step in decoder if (end := _word_end(step))), None) if self._of_bytes else None
+        self.byte_level = self._of_bytes and self._word_end is None
         self._byte_fallback = "ByteFallback" in kinds
         self._space = next((step["replacement"] for step in decoder if step.get("type") == "Metaspace"), None)
         if self._space is None and any(_replaces_underline(step) for step in decoder):
@@ -49,8 +54,9 @@ class Pieces:
 
     def bytes_of(self, piece: str) -> bytes:
         """The bytes that the token ``piece`` adds to a text (in the middle of it)."""
-        if self.byte_level:
-            return _byte_level(piece)
+        if self._of_bytes:
+            inside = piece.removesuffix(self._word_end or "")
+            return _byte_level(inside) + b" " * (inside != piece)
         if self._byte_fallback and (match := _BYTE_TOKEN.fullmatch(piece)):
             return bytes([int(match[1], 16)])
         if self._space is not None:
@@ -63,6 +69,13 @@ class Pieces:
 
 def _replaces_underline(step: Mapping[str, Any]) -> bool:
     return step.get("type") == "Replace" and step.get("pattern") == {"String": "▁"} and step.get("content") == " "
+
+
+def _word_end(step: Mapping[str, Any]) -> str | None:
+    """What stands for the space behind a word, such as ``</w>``."""
+    pattern = step.get("pattern")
+    is_space = step.get("type") == "Replace" and step.get("content") == " " and isinstance(pattern, Mapping)
+    return pattern.get("String") if is_space and pattern is not None else None
 
 
 def _byte_level(piece: str) -> bytes:

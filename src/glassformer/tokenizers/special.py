@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+SETTINGS_FILE = "tokenizer_config.json"
+TOKENS_MAP_FILE = "special_tokens_map.json"
 #: Our word → the key in ``tokenizer_config.json``.
 CONFIG_KEYS = {
     "start": "bos_token",

@@ -139,8 +139,8 @@ class Tokenizer:
     ) -> list[tuple[int, int]]:
         """Where in its text each token of ``encode`` stands: first character and the one behind the last.
 
-        Two equal numbers are no character: a special token that the tokenizer has put there. The tokens of one character
-        all have its place; the second text of a pair is counted from its own start.
+        Two equal numbers are no character: a special token that the tokenizer has put there. Each token of a character
+        in several has its place; the second text of a pair is counted from its own start.
         """
         return [(start, end) for start, end in self._encoding(text, add_special, literal, max_tokens).offsets]
 

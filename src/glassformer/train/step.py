@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from glassformer.data.batch import Batch
 from glassformer.data.order import mix
+from glassformer.train.balance import settle
 from glassformer.train.optimizers import Optimizers
 from glassformer.train.state import Machine
 
@@ -61,6 +62,7 @@ class Learner:
         if is_good:
             self.optimizers.set_factor(factor)
             self.optimizers.step()
+        settle(self.model, is_taken=is_good)
         self.optimizers.zero_grad()
         return Outcome(loss, norm, weight, is_good)
 

@@ -1,4 +1,4 @@
-"""DeepSeek-V2 and V3, and GLM-4.5: groups, biases of a choice, dense layers in front, YaRN's factor for all dimensions."""
+"""DeepSeek-V2 and V3, and GLM-4.5: groups, biases of a choice, dense layers in front, factors of YaRN."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ FAMILIES = {
     "gpt_neox": Family(
         "decoder",
         {
-            "hidden_size": 32,
+            "hidden_size": 64,
             "num_hidden_layers": 2,
             "num_attention_heads": 4,
             "intermediate_size": 48,
@@ -28,7 +28,11 @@ FORMS = (
     Form("neox-serial", "GPTNeoXForCausalLM", {"use_parallel_residual": False}),
     Form("neox-tied", "GPTNeoXForCausalLM", {"tie_word_embeddings": True}),
     Form("neox-unbiased", "GPTNeoXForCausalLM", {"attention_bias": False, "layer_norm_eps": 1e-2}),
-    Form("neox-turned", "GPTNeoXForCausalLM", {"rotary_pct": 1.0, "rotary_emb_base": 500, "hidden_act": "gelu_pytorch_tanh"}),
+    Form(
+        "neox-turned",
+        "GPTNeoXForCausalLM",
+        {"rotary_pct": 1.0, "rotary_emb_base": 500, "hidden_act": "gelu_pytorch_tanh"},
+    ),
     Form("neox-yarn", "GPTNeoXForCausalLM", {"rope_parameters": {"rope_theta": 1e4, **YARN}}),
     Form("neox-hidden", "GPTNeoXModel"),
     Form("neox-classify", "GPTNeoXForSequenceClassification", LABELS),

@@ -32,7 +32,12 @@ FORMS = (
     Form(
         "neo-global",
         "GPTNeoForCausalLM",
-        {"attention_types": [[["global"], 2]], "window_size": 256, "intermediate_size": 40, "activation_function": "gelu"},
+        {
+            "attention_types": [[["global"], 2]],
+            "window_size": 256,
+            "intermediate_size": 40,
+            "activation_function": "gelu",
+        },
     ),
     Form("neo-hidden", "GPTNeoModel"),
     Form("neo-classify", "GPTNeoForSequenceClassification", LABELS),

@@ -6,7 +6,9 @@ from tests.families.forms import Family, Form
 from tests.families.forms.mistral import SIZES
 
 FAMILIES = {
-    "granitemoe": Family("decoder", {**SIZES, "num_local_experts": 4, "num_experts_per_tok": 2, "attention_multiplier": 0.3})
+    "granitemoe": Family(
+        "decoder", {**SIZES, "num_local_experts": 4, "num_experts_per_tok": 2, "attention_multiplier": 0.3}
+    )
 }
 FORMS = (
     Form("granitemoe", "GraniteMoeForCausalLM"),

@@ -9,7 +9,9 @@ FAMILIES = {"mixtral": Family("decoder", {**SIZES, "num_local_experts": 4, "num_
 FORMS = (
     Form("mixtral", "MixtralForCausalLM"),
     Form("mixtral-one", "MixtralForCausalLM", {"num_experts_per_tok": 1, "head_dim": 12}),
-    Form("mixtral-three", "MixtralForCausalLM", {"num_experts_per_tok": 3, "num_local_experts": 5, "hidden_act": "gelu"}),
+    Form(
+        "mixtral-three", "MixtralForCausalLM", {"num_experts_per_tok": 3, "num_local_experts": 5, "hidden_act": "gelu"}
+    ),
     Form(
         "mixtral-window",
         "MixtralForCausalLM",

@@ -10,7 +10,9 @@ FAMILIES = {"qwen3_moe": Family("decoder", {**SIZES, **MIXTURE})}
 UNSAID = ("intermediate_size", "decoder_sparse_step", "mlp_only_layers")
 FORMS = (
     Form("qwen3-moe", "Qwen3MoeForCausalLM", other_words=UNSAID),
-    Form("qwen3-moe-step", "Qwen3MoeForCausalLM", {"decoder_sparse_step": 2, "num_hidden_layers": 3}, other_words=UNSAID),
+    Form(
+        "qwen3-moe-step", "Qwen3MoeForCausalLM", {"decoder_sparse_step": 2, "num_hidden_layers": 3}, other_words=UNSAID
+    ),
     Form("qwen3-moe-only", "Qwen3MoeForCausalLM", {"mlp_only_layers": [1], "norm_topk_prob": True}, other_words=UNSAID),
     Form(
         "qwen3-moe-window",

@@ -33,7 +33,9 @@ FORMS = (
     Form("starcoder2-tag", "Starcoder2ForTokenClassification", LABELS),
     Form("phi", "PhiForCausalLM"),
     Form("phi-tied", "PhiForCausalLM", {"tie_word_embeddings": True}),
-    Form("phi-all-heads", "PhiForCausalLM", {"num_key_value_heads": None, "layer_norm_eps": 1e-2, "hidden_act": "relu"}),
+    Form(
+        "phi-all-heads", "PhiForCausalLM", {"num_key_value_heads": None, "layer_norm_eps": 1e-2, "hidden_act": "relu"}
+    ),
     Form("phi-normed", "PhiForCausalLM", {"qk_layernorm": True}),
     Form("phi-quarter", "PhiForCausalLM", QUARTER),
     Form("phi-linear", "PhiForCausalLM", LINEAR),

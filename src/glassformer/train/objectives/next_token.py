@@ -8,6 +8,7 @@ from glassformer.core.errors import UnsupportedError
 from glassformer.data.batch import Batch
 from glassformer.models.transformer import TransformerConfig
 from glassformer.parts.head import TokenHeadConfig
+from glassformer.train.balance import experts_of, router_loss, watching
 from glassformer.train.losses import cross_entropy_sum
 
 
@@ -33,8 +34,17 @@ def weight(batch: Batch) -> int:
 def loss_sum(model: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
     """Sum of the losses in nats; this is where targets are shifted, once.
 
-    Padding stands behind the real tokens, where a decoder does not look, so the model need not know of it.
+    Padding stands behind the real tokens, where a decoder does not look, so a model without experts need not know of
+    it; what routers add to the mean counts once for each predicted token.
     """
-    logits = model(batch.tokens[:, :-1])
-    total, _ = cross_entropy_sum(logits, batch.tokens[:, 1:], None if batch.valid is None else batch.valid[:, 1:])
-    return total, {}
+    parts = experts_of(model)
+    if not parts:
+        return _sum(model(batch.tokens[:, :-1]), batch)[0], {}
+    with watching(parts):
+        logits = model(batch.tokens[:, :-1], valid=None if batch.valid is None else batch.valid[:, :-1])
+        total, count = _sum(logits, batch)
+        return total + count * router_loss(parts), {}
+
+
+def _sum(logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+    return cross_entropy_sum(logits, batch.tokens[:, 1:], None if batch.valid is None else batch.valid[:, 1:])
