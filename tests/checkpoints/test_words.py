@@ -22,7 +22,6 @@ from glassformer.parts.rotary import DynamicScalingConfig, RotaryConfig, YarnSca
 from tests.builders import ALL, gpt_like, lively, llama_like, random_tokens, run
 from tests.checkpoints.tiny import SAID, cannot_save, with_keys, words, written
 
-
 PUBLISHED = [family for family in families() if family.MODEL_TYPES[0] != "glassformer"]
 
 

@@ -255,7 +255,7 @@ def test_a_number_that_json_makes_infinite(folder: Path):
             ["attention_factor: a key of the wrong"],
         ),
         ({"num_key_value_heads": 3}, ["n_kv_heads", "got 3", "a divisor of n_heads = 4"]),
-        ({"head_dim": 7}, ["RotaryConfig.dim", "head_dim = 7 is odd"]),
+        ({"head_dim": 7}, ["partial_rotary_factor", "expected an even share of 7 dimensions"]),
         ({"head_dim": 0}, ["head_dim: a size out of range"]),
         ({"sliding_window": 4096}, ["sliding_window: not supported", "got 4096", "expected nothing"]),
         ({"rope_interleaved": True}, ["rope_interleaved: not supported"]),
@@ -358,7 +358,7 @@ def test_any_value_of_any_key_loads_or_is_refused_in_one_line(tmp_path: Path, ma
 
 
 def test_every_family_refuses_the_tensors_of_the_others(tmp_path: Path):
-    assert {family.MODEL_TYPES[0] for family in families()} == {*SAID, "glassformer"}
+    assert {*SAID} < {family.MODEL_TYPES[0] for family in families()}
     folders = {name: written(tmp_path / name, make()) for name, make in SAID.items()}
     for name, folder in folders.items():
         for other, weights in folders.items():

@@ -181,8 +181,14 @@ def test_pairs(pair: Pair, data, seed, side):
         first = pair.ours(source, torch.stack(targets)[:, :5], source_valid=valid, cache=cache)
         order = data.draw(st.permutations(range(count)))
         cache.reorder(torch.tensor(order))
-        last = pair.ours(source, torch.stack([targets[row] for row in order])[:, 5:], source_valid=valid, cache=cache)
+        rest = torch.stack([targets[row] for row in order])[:, 5:]
+        try:
+            last = pair.ours(source, rest, source_valid=valid, cache=cache)
+        except UnsupportedError as error:  # experts of bounded room need the whole row
+            assert "these experts are chosen for a whole row, not in a cache" in str(error)
+            last = None
     for row in range(count):
         close(out[row], alone[row], scale, "a padded pair")
         close(first[row], alone[row][:5], scale, "the first piece")
-        close(last[row], alone[order[row]][5:], scale, "the last piece")
+        if last is not None:
+            close(last[row], alone[order[row]][5:], scale, "the last piece")

@@ -83,7 +83,8 @@ TABLE = {
     "packed, of many lengths": documents(CAUSAL, [0, 0, 0, 1, 1, 1, 2, 2, 3], [0, 1, 1, 1, 1, 1, 1, 1, 1]),
     "packed, padded": documents(BOTH, [-1, 0, 0, 0, 1, 1, 1, -1, -1], [0, 0, 1, 1, 2, 2, -1, 3, 3]),
     "packed, tokens hidden": (
-        packed(BOTH, SHORT, 4)[0] & Mask.padding(real(SHORT, 0, 2)), packed(BOTH, SHORT, 4)[1],
+        packed(BOTH, SHORT, 4)[0] & Mask.padding(real(SHORT, 0, 2)),
+        packed(BOTH, SHORT, 4)[1],
     ),
     "bias": (BOTH & bias(SHORT, SHORT), Places.run(SHORT)),
     "bias of all heads, causal": (CAUSAL & bias(SHORT, SHORT, 1), Places.run(SHORT)),

@@ -87,7 +87,7 @@ def test_a_run_learns_and_leaves_a_model_folder(begin, tmp_path, said):
 
 def test_the_best_model_is_kept_and_published(begin, tmp_path):
     """At far too high a constant rate the loss goes up and down, so that the last is not the best."""
-    run = begin(steps=40, learning_rate=0.3, schedule=ConstantConfig(), eval_every=2, save_every=40, seed=2)
+    run = begin(steps=40, learning_rate=3.0, schedule=ConstantConfig(), eval_every=2, save_every=40, seed=2)
     best_step, best = min(run.validation, key=lambda found: found[1]["loss"])
     assert best_step < 40
     weights = dict(run.best().named_parameters())

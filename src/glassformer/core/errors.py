@@ -65,7 +65,7 @@ class UnsupportedError(GlassformerError, RuntimeError):
 
 
 def near(name: str, names: Iterable[str], *, most: int = 3) -> str:
-    """The closest of ``names``, for the end of a message; where none is close, all of them, or some and their number."""
+    """The closest of ``names``, for the end of a message; where none is close all, or some and how many more."""
     known = sorted(names)
     close = difflib.get_close_matches(name, known, n=most, cutoff=0.5)
     more = f" and {len(known) - 3 * most} more" if len(known) > 3 * most and not close else ""

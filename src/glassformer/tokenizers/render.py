@@ -9,7 +9,7 @@ import json
 import sys
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import Any
 
 
 def limit(seconds: int, memory: int) -> None:
@@ -32,7 +32,9 @@ def render(template: str, variables: dict[str, Any], most: int) -> str:
     class Generation(Extension):
         """``{% generation %} … {% endgeneration %}`` marks what the assistant says; here it is its content alone."""
 
-        tags: ClassVar[set[str]] = {"generation"}
+        def __init__(self, environment: Any) -> None:
+            super().__init__(environment)
+            self.tags = {"generation"}
 
         def parse(self, parser: Any) -> nodes.Node:
             line = next(parser.stream).lineno
