@@ -61,12 +61,17 @@ def describe(folder: str | Path) -> Described:
 
 
 def load(
-    folder: str | Path, *, dtype: str | torch.dtype | None = None, device: str | torch.device = "cpu"
+    folder: str | Path,
+    *,
+    dtype: str | torch.dtype | None = None,
+    device: str | torch.device = "cpu",
+    check: bool = False,
 ) -> Transformer:
     """The model of a Hugging Face folder, or of our own; ``org/name`` means the local cache of the hub, then the hub.
 
     dtype: None computes in float32 on a CPU, whatever the files hold, and in the files' type elsewhere. Weights that
     need no conversion stay in the files until they are used; do not write into those files while the model lives.
+    check: read all of them now, and refuse one that is not finite, in its file or in ``dtype``.
 
     Raises:
         CheckpointError: a missing, extra or misshapen tensor, an unknown key, a broken file; with the path.
@@ -82,6 +87,8 @@ def load(
             matched = match(described.config, described.family, held)
         sentence = read_sentence(whole, described.config.d_model)
         _fill(matched, held, kind or _computed(held, matched, place), place)
+        if check:
+            _check_finite(matched, held, sentence, whole)
     model = matched.model
     model.special = described.special
     remember(model, described.origin)
@@ -236,6 +243,16 @@ def _fill(matched: Match, held: Tensors, dtype: torch.dtype, device: torch.devic
             for room, part in zip(rooms, claim.rule.load(held.lent(stored), claim.sizes(shapes)), strict=True):
                 room.copy_(part)
     matched.model.tie()
+
+
+def _check_finite(matched: Match, held: Tensors, sentence: nn.Module | None, folder: Path) -> None:
+    """Refuse weights that are not finite, by their names in the files; what stands behind a pool, by ours."""
+    weights = dict(matched.model.named_parameters())
+    for claim, stored in matched.pairs:
+        for weight in claim.of(weights):
+            files.check_finite(weight.detach(), f"{held.entries[stored].path}: {stored}")
+    for name, weight in () if sentence is None else sentence.named_parameters():
+        files.check_finite(weight.detach(), f"{folder}: {name}")
 
 
 def _put(model: nn.Module, name: str, weight: torch.Tensor) -> None:

@@ -162,6 +162,17 @@ def _check_layout(entries: Mapping[str, Entry], begin: int, size: int, path: Pat
         raise CheckpointError("truncated or overlong", at=path, got=f"{size} bytes", expected=f"{place} bytes")
 
 
+def check_finite(weight: Tensor, at: str) -> None:
+    """Refuse a weight in which a number is NaN or infinite; one pass, since such a number spoils every sum."""
+    if bool(weight.sum(dtype=torch.float32).isfinite()):
+        return
+    bad = weight.numel() - int(weight.isfinite().sum())
+    if bad:
+        got = f"{bad:,} of {weight.numel():,} in {str(weight.dtype).removeprefix('torch.')}"
+        do = "get the file again, or say a dtype with more room"
+        raise CheckpointError("numbers that are not finite", at=at, got=got, do=do)
+
+
 def few(names: Sequence[str]) -> str:
     """The first names of a list, for the end of a message."""
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""

@@ -1,4 +1,4 @@
-"""Show a model's description, sizes and value names, without reading weights."""
+"""Show a model's description, sizes and value names; weights are read only to check them."""
 
 from __future__ import annotations
 
@@ -18,27 +18,47 @@ if TYPE_CHECKING:
 PRESET_VOCAB_SIZE, PRESET_POSITIONS = 4096, 512
 
 
-def main(model: str, /, *, names: bool = False, json: bool = False) -> None:
-    """Show what a model is made of and what it costs; no weights are read.
+def main(model: str, /, *, names: bool = False, check: bool = False, json: bool = False) -> None:
+    """Show what a model is made of and what it costs; weights are read only with --check.
 
     Args:
         model: A folder with config.json, a description as a .json file, or the name of a preset.
         names: Also list the name and the axes of every value that can be read or changed.
+        check: First read the weights, and refuse what is missing, too much, misshapen or not finite.
         json: Print one JSON object.
     """
+    if check:
+        check_weights(model)
     config, assumed = describe(model)
     built = config.build(seed=None, device="meta")
     summary = built.summary()
     found = built.value_names() if names else {}
     if json:
         report = {"model": model, "config": config.to_json(), "summary": summary.to_json()}
-        print_json(report | ({"assumed": assumed} if assumed else {}) | ({"names": found} if names else {}))
+        report |= ({"assumed": assumed} if assumed else {}) | ({"names": found} if names else {})
+        print_json(report | ({"checked": True} if check else {}))
         return
     note = (
         ["", f"a preset; its data says the vocabulary and the longest row, here {_listed(assumed)}"] if assumed else []
     )
     listed = ["", *listing(found)] if names else []
-    print("\n".join([*tree(config.to_json()), "", *sizes(summary), *note, *listed]))
+    checked = ["weights             all there, each of its shape, every number finite"] if check else []
+    print("\n".join([*tree(config.to_json()), "", *sizes(summary), *checked, *note, *listed]))
+
+
+def check_weights(model: str) -> None:
+    """Load a folder as everything else does, and look at each number.
+
+    Raises:
+        CheckpointError: weights that cannot be used, or a description that has none.
+    """
+    from glassformer.checkpoints import folder
+    from glassformer.core.errors import CheckpointError
+    from glassformer.train.presets import PRESETS
+
+    if Path(model).is_file() or (model in PRESETS and not Path(model).exists()):
+        raise CheckpointError("there are no weights to check", at=model, expected="a folder")
+    folder.load(model, check=True)
 
 
 def describe(model: str) -> tuple[TransformerConfig, dict[str, int]]:
