@@ -35,7 +35,13 @@ def test_load_all_imports_every_file(drop_in):
 
 @pytest.mark.parametrize(
     ("name", "known"),
-    [("zebr", "zebra.*"), ("../zebra", "zebra.*"), ("os", "albert.* more"), ("a.b", "albert.* more"), ("", "alb.* more")],
+    [
+        ("zebr", "zebra.*"),
+        ("../zebra", "zebra.*"),
+        ("os", "albert.* more"),
+        ("a.b", "albert.* more"),
+        ("", "alb.* more"),
+    ],
 )
 def test_only_names_that_are_there_are_imported(drop_in, name, known):
     drop_in("families", "zebra", "")

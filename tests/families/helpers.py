@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -59,7 +60,7 @@ def build(form: Form, seed: int = 0) -> nn.Module:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model = getattr(transformers, form.architecture)(
-            config_class(**{**FAMILIES[form.family].sizes, **form.settings})
+            config_class(**copy.deepcopy({**FAMILIES[form.family].sizes, **form.settings}))
         )
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():

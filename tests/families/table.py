@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -72,7 +73,8 @@ def _caches(family: str) -> str:
     found: dict[str, None] = {}
     for form in FORMS:
         if form.family == family and not form.light and head_of(form) == "tokens":
-            with TemporaryDirectory() as folder:
+            with TemporaryDirectory() as folder, warnings.catch_warnings():
+                warnings.simplefilter("ignore")
                 model = make(form, Path(folder)).ours
             if model.decoder is not None:
                 cache = model.cache(1, 32)

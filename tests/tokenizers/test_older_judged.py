@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sentencepiece
+import tiktoken
 import transformers
 from sentencepiece import sentencepiece_model_pb2
+from tiktoken_ext import openai_public
 
 from glassformer.core.errors import CheckpointError
 from glassformer.tokenizers.older._languages import MBART, MBART50
@@ -103,6 +107,13 @@ CASES: dict[str, tuple[str, str, Callable[[], bytes], Callable[[int], int], dict
         {},
     ),
     "gemma": ("GemmaTokenizer", "tokenizer.model", gemma_spm, same, {}),
+    "gemma, normalised": (
+        "GemmaTokenizer",
+        "tokenizer.model",
+        lambda: spm("bpe", byte_fallback=True, size=700, add_dummy_prefix=False),
+        same,
+        {},
+    ),
 }
 
 
@@ -259,6 +270,29 @@ def test_starcoders_digits_are_words_of_their_own(tmp_path: Path) -> None:
     assert [ours.token_content(token) for token in ours.encode("12345")] == list("12345")
     ours.save(tmp_path / "saved")
     assert theirs(tmp_path / "saved")("12345 ½")["input_ids"] == ours.encode("12345 ½")
+
+
+def test_ranks_in_any_order_and_a_word_that_no_two_tokens_make(tmp_path: Path) -> None:
+    ranks = {bytes([byte]): byte for byte in range(256)}
+    ranks |= {b"ab": 256, b"abc": 257, b"bcd": 258, b"abcd": 259, b"vwxyz": 260, b"aab": 261, b"aabc": 262}
+    lines = [f"{base64.b64encode(token).decode()} {rank}\n" for token, rank in ranks.items()]
+    ours = load_tokenizer(write(tmp_path, {"gpt2.tiktoken": "".join(reversed(lines))}))
+    words = openai_public.r50k_pat_str
+    judge = tiktoken.Encoding("a", pat_str=words, mergeable_ranks=ranks, special_tokens={"<|endoftext|>": 50256})
+    draw = random.Random(0)
+    texts = ["vwxyz", "abcd", *("".join(draw.choices("aabcd", k=draw.randint(1, 12))) for _ in range(500))]
+    assert [text for text in texts if ours.encode(text) != judge.encode(text)] == []
+    assert ours.encode("vwxyz") == [260]
+
+
+def test_a_token_with_a_role_is_special_whatever_its_entry_says(tmp_path: Path) -> None:
+    entry = {"content": "<|pad|>", "lstrip": False, "rstrip": False, "normalized": False, "single_word": False}
+    files = merges_files()
+    number = len(json.loads(files["vocab.json"]))
+    decoder = {str(number): entry | {"special": False}}
+    ours = loaded(tmp_path, files, "GPT2Tokenizer", pad_token="<|pad|>", added_tokens_decoder=decoder)
+    assert ours.encode("<|pad|>") == theirs(tmp_path)("<|pad|>")["input_ids"] == [number]
+    assert number not in ours.encode("<|pad|>", literal=True)
 
 
 @pytest.mark.parametrize(
