@@ -115,7 +115,9 @@ def llama(folder: Folder) -> Built:
     model = _read(folder)
     backend = model.backend(model.scored, model.unknown)
     prefix = folder.flag("add_prefix_space", model.dummy_prefix)
-    scheme = "never" if not prefix else "always" if folder.flag("legacy", False) else "first"
+    # "first" looks at the place in the original text, where spaces that were taken off still stand
+    always = folder.flag("legacy", False) or model.collapse_spaces
+    scheme = "never" if not prefix else "always" if always else "first"
     if (normalizer := model.normalizer()) is not None:
         backend.normalizer = normalizer
     backend.pre_tokenizer = pre_tokenizers.Metaspace(SPACE, scheme, split=False)
