@@ -176,7 +176,7 @@ def said(value: str) -> tuple[list[str], str]:
 
 
 @cache
-def tests_of(file: str) -> frozenset[str]:
+def names_in(file: str) -> frozenset[str]:
     """The names of a file's tests, from its syntax tree."""
     tree = ast.parse((TESTS / file).read_text("utf-8"))
     return frozenset(part.name for part in tree.body if isinstance(part, ast.FunctionDef) and part.name[:5] == "test_")
@@ -192,11 +192,11 @@ def test_what_covers_a_trap_is_there(trap: int | str):
     assert nodes or len(missing) > 10, "neither a test nor a reason"
     for node in nodes:
         file, _, name = node.partition("::")
-        assert name in tests_of(file), node
+        assert name in names_in(file), node
 
 
 def test_every_test_of_this_folder_is_for_a_trap():
     covering = {node for value in TRAPS.values() for node in said(value)[0]}
     files = [path for path in (TESTS / HERE).glob("test_*.py") if path != Path(__file__)]
-    here = {f"{HERE}/{path.name}::{name}" for path in files for name in tests_of(f"{HERE}/{path.name}")}
+    here = {f"{HERE}/{path.name}::{name}" for path in files for name in names_in(f"{HERE}/{path.name}")}
     assert here and here <= covering
