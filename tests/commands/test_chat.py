@@ -124,6 +124,16 @@ class Screen:
             self.shown += os.read(self.end, 4096)
         self.shown = self.shown.partition(word)[2]
 
+    def interrupt(self, word: bytes, seconds: float = 60) -> None:
+        """Press Ctrl-C until a word is shown: a press between the prompt and the wait for a key is nobody's."""
+        end = time.monotonic() + seconds
+        while word not in self.shown:
+            assert time.monotonic() < end, f"{word!r} is not in {self.shown!r}"
+            self.run.send_signal(signal.SIGINT)
+            while word not in self.shown and select.select([self.end], [], [], 2)[0]:
+                self.shown += os.read(self.end, 4096)
+        self.shown = self.shown.partition(word)[2]
+
     def type(self, text: str) -> None:
         os.write(self.end, text.encode())
 
@@ -144,8 +154,7 @@ def test_ctrl_c_ends_the_answer_and_keeps_the_talk(folder, model, tmp_path):
         time.sleep(0.3)  # rendering takes a little, and the answer is long
         screen.run.send_signal(signal.SIGINT)
         screen.until(b"\r\n> ")
-        screen.run.send_signal(signal.SIGINT)
-        screen.until(b"Ctrl-D or /exit ends")
+        screen.interrupt(b"Ctrl-D or /exit ends")
         screen.until(b"> ")
         screen.type(f"/save {tmp_path / 'talk.json'}\n")
         screen.until(b"talk.json\r\n")

@@ -10,8 +10,9 @@ from glassformer.core.errors import DataError
 from glassformer.parts.embedding import EmbeddingConfig
 from glassformer.parts.norm import LayerNormConfig
 from glassformer.parts.positions import LearnedPositionsConfig, SinusoidalConfig
+from glassformer.parts.rows import plain_rows
 
-TOKENS, POSITIONS = torch.tensor([[3, 1, 4], [1, 5, 2]]), torch.arange(3)[None]
+TOKENS, ROWS = torch.tensor([[3, 1, 4], [1, 5, 2]]), plain_rows(0, 3, torch.device("cpu"))
 
 
 def filled(config, d_model=8):
@@ -25,15 +26,15 @@ def test_tokens_are_scaled_before_positions_and_segments_are_added():
     positions, types = LearnedPositionsConfig(max_positions=6), torch.tensor([[0, 1, 1], [0, 0, 1]])
     part = filled(EmbeddingConfig(positions=positions, scale=3.0, n_segments=2, norm=LayerNormConfig()))
     plain = part.tokens.weight[TOKENS] * 3.0 + part.positions.weight[None, :3]
-    torch.testing.assert_close(part(TOKENS, POSITIONS, types), part.norm(plain + part.segments.weight[types]))
-    torch.testing.assert_close(part(TOKENS, POSITIONS), part.norm(plain + part.segments.weight[0]))
+    torch.testing.assert_close(part(TOKENS, ROWS, types), part.norm(plain + part.segments.weight[types]))
+    torch.testing.assert_close(part(TOKENS, ROWS), part.norm(plain + part.segments.weight[0]))
 
 
 def test_a_narrow_table_is_projected():
     part = filled(EmbeddingConfig(width=4, positions=SinusoidalConfig()))
     assert part.tokens.weight.shape == (10, 4) and part.projection.weight.shape == (8, 4)
-    added = part.tokens.weight[TOKENS] + part.positions(POSITIONS)
-    torch.testing.assert_close(part(TOKENS, POSITIONS), part.projection(added))
+    added = part.tokens.weight[TOKENS] + part.positions(ROWS.positions)
+    torch.testing.assert_close(part(TOKENS, ROWS), part.projection(added))
     assert filled(EmbeddingConfig(width=4, projection_bias=False)).projection.bias is None
     assert isinstance(filled(EmbeddingConfig(width=8)).projection, nn.Identity)
 
@@ -41,7 +42,7 @@ def test_a_narrow_table_is_projected():
 def test_the_scale_is_rounded_as_the_table_is():
     part = filled(EmbeddingConfig(scale=45.2548)).to(torch.bfloat16)
     assert torch.equal(
-        part(TOKENS, POSITIONS), part.tokens.weight[TOKENS] * torch.tensor(45.2548, dtype=torch.bfloat16)
+        part(TOKENS, ROWS), part.tokens.weight[TOKENS] * torch.tensor(45.2548, dtype=torch.bfloat16)
     )
 
 
@@ -62,4 +63,4 @@ WRONG = {
 def test_segments_that_do_not_fit_are_refused(name):
     n_segments, segments, message = WRONG[name]
     with pytest.raises(DataError, match=message):
-        filled(EmbeddingConfig(n_segments=n_segments))(TOKENS, POSITIONS, segments)
+        filled(EmbeddingConfig(n_segments=n_segments))(TOKENS, ROWS, segments)

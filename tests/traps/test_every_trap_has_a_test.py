@@ -119,7 +119,7 @@ TRAPS: dict[int | str, str] = {
     " families/test_judgements_pairs.py::test_positions_that_files_hold_and_code_computes_are_left",
     "SDPA NaN": "traps/test_masks.py::test_a_row_that_sees_nothing_is_zero_in_every_type"
     " models/test_transformer.py::test_a_row_of_padding_alone_harms_nobody"
-    " not here: a NaN in the embedding of a padding token still reaches the row's own tokens, as 0 times NaN",
+    " traps/test_masks.py::test_a_nan_at_padding_reaches_nobody",
     "causal alignment": "traps/test_masks.py::test_the_last_query_sees_every_key"
     " parts/test_mask.py::test_causality_is_said_in_positions_not_in_places",
     "polarity": "traps/test_masks.py::test_true_is_a_real_token_wherever_it_is_said",

@@ -35,6 +35,26 @@ def test_a_row_that_sees_nothing_is_zero_in_every_type(kernel, dtype):
     assert all(not one.grad[0].any() and one.grad.isfinite().all() for one in (query, key, value))
 
 
+@pytest.mark.parametrize("form", ALL)
+def test_a_nan_at_padding_reaches_nobody(form):
+    """Trap 1: hidden tokens count as 0 x their value, and 0 x NaN is NaN; nor may a gradient come from there."""
+    model, tokens = lively(ALL[form]()), random_tokens(2, 8).clamp(min=1)
+    valid = torch.arange(8) < torch.tensor([[5], [8]])
+    tokens[~valid] = 0
+
+    def hidden():
+        if model.encoder is not None and model.decoder is not None:
+            return model.hidden(tokens, tokens, source_valid=valid, target_valid=valid)[valid]
+        return model.hidden(tokens, valid=valid)[valid]
+
+    expected = hidden()
+    with torch.no_grad():
+        model.embedding.tokens.weight[0] = torch.nan
+    assert torch.equal(hidden(), expected)
+    hidden().sum().backward()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
+
+
 @pytest.mark.parametrize("kernel", [explicit, sdpa])
 def test_the_last_query_sees_every_key(kernel):
     """Trap 2: ``is_causal`` when there are fewer queries than keys. torch's flag shows one query the first key only."""

@@ -49,7 +49,7 @@ class FastEncoder:
         with torch.inference_mode():
             rows = rows_of((tokens.shape[0], tokens.shape[1]), tokens.device, documents=documents)
             views = self.stack.views(rows, self.mask & rows.mask(), None, None)
-            x = self.embedding(tokens, rows.positions)
+            x = self.embedding(tokens, rows)
             for layer, block in enumerate(self.blocks):
                 x = block(x, views[self.stack.kinds[layer]], None, None, None, identity)
             out: Tensor = self.stack.norm(x)

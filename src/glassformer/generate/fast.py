@@ -151,7 +151,7 @@ class FastDecoder:
         stack, rows = self.stack, step.rows
         views = stack.views(rows, Mask.causal(), cache, step)
         crosses = stack.cross_views(rows, cache.memory, cache.memory_rows, step)
-        x = self.embedding(tokens, rows.positions)
+        x = self.embedding(tokens, rows)
         for layer, block in enumerate(self.blocks):
             cross = crosses.get(stack.cross_kinds[layer])
             pick = partial(_last, valid) if length > 1 and layer == len(self.blocks) - 1 else identity

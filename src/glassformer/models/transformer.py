@@ -248,7 +248,7 @@ class Transformer(Part):
         if cache is not None:
             raise UnsupportedError("an encoder has no cache: each token sees the ones behind it", do="pass whole rows")
         self._check_reach(self.embedding, rows)
-        x = self.embedding(tokens, rows.positions, segments)
+        x = self.embedding(tokens, rows, segments)
         out: Tensor = self.encoder(x, rows, rows.mask())
         return out
 
@@ -263,7 +263,7 @@ class Transformer(Part):
             step = cache.advance(rows, tokens.shape[1])
             rows, mask = step.rows, Mask.causal()  # slots are positions: causality hides padding too
         self._check_reach(self._target_embedding, rows)
-        x = self._target_embedding(tokens, rows.positions, segments)
+        x = self._target_embedding(tokens, rows, segments)
         hidden = self.decoder(x, rows, mask, memory=memory, memory_rows=memory_rows, cache=cache, step=step)
         return hidden, rows
 

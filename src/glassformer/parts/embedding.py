@@ -11,7 +11,7 @@ from glassformer.core.part import Part
 from glassformer.parts.dropout import Dropout
 from glassformer.parts.norm import NoNorm, NormConfig
 from glassformer.parts.positions import EmbeddingPositionsConfig
-from glassformer.parts.rows import Frame
+from glassformer.parts.rows import Frame, Rows
 
 
 class EmbeddingConfig(Config):
@@ -59,20 +59,20 @@ class Embedding(Part):
         self.axes = "batch position state" if projects else "batch position model"
         self.dropout = Dropout()
 
-    def forward(self, tokens: Tensor, positions: Tensor, segments: Tensor | None = None) -> Tensor:
+    def forward(self, tokens: Tensor, rows: Rows, segments: Tensor | None = None) -> Tensor:
         if self.frame is not None:
-            self.frame.positions = positions
+            self.frame.positions = rows.positions
         self._check_segments(tokens, segments)
-        x = self.tokens(tokens)
+        x = rows.blank(self.tokens(tokens))
         if self.scale != 1.0:
             x = x * torch.tensor(self.scale, dtype=x.dtype, device=x.device)  # rounded as the tables are (Gemma)
         if self.segments is not None:
             x = x + self.segments(torch.zeros_like(tokens) if segments is None else segments)
         if self.positions is not None and not self.positions_last:
-            x = x + self.positions(positions).to(x.dtype)
+            x = x + self.positions(rows.positions).to(x.dtype)
         out: Tensor = self.projection(self.dropout(self.norm(x, self.axes)))
         if self.positions is not None and self.positions_last:
-            out = out + self.positions(positions).to(x.dtype)
+            out = out + self.positions(rows.positions).to(x.dtype)
         return out
 
     def _check_segments(self, tokens: Tensor, segments: Tensor | None) -> None:

@@ -32,6 +32,10 @@ class Rows:
         mask = Mask() if self.valid is None else Mask.padding(self.valid)
         return mask if self.documents is None else mask & Mask.documents(self.documents)
 
+    def blank(self, x: Tensor) -> Tensor:
+        """batch position state with zeros at padding: hidden there, a NaN would still reach the row as 0 x NaN."""
+        return x if self.valid is None else x.masked_fill(~self.valid[..., None], 0)
+
     def last(self) -> Tensor:
         """The place of each row's last real token in the tensor: int64, batch|1."""
         return self.positions.argmax(-1)
