@@ -47,7 +47,7 @@ def test_a_run_is_reported_and_can_be_opened(command, tmp_path, capsys):
     assert main(command()) == 0
     shown = capsys.readouterr()
     assert "6 steps" in shown.out
-    assert "bits/byte on held-out text" in shown.out
+    assert "bits/byte on held-out data" in shown.out
     assert "step 6/6 · loss" in shown.err
     assert "tokens to learn from" in shown.err
     assert load(tmp_path / "run").config.d_model == 16

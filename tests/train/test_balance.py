@@ -12,7 +12,7 @@ from glassformer.parts.experts import ExpertsConfig, Routing
 from glassformer.parts.feed_forward import GatedConfig
 from glassformer.parts.routing import TopKRouterConfig
 from glassformer.train.balance import SPEED, experts_of, router_loss, watching
-from glassformer.train.objectives import next_token
+from glassformer.train.objectives.next_token import NextTokenConfig
 from glassformer.train.optimizers import AdamWConfig
 from glassformer.train.state import Machine
 from glassformer.train.step import Learner
@@ -43,7 +43,7 @@ def test_the_training_loss_is_that_of_mixtral_with_its_router(valid, tmp_path):
     targets = tokens[:, 1:] if valid is None else tokens[:, 1:].masked_fill(~valid[:, 1:], -100)
     expected = cross_entropy(answer.logits.flatten(0, 1), targets.flatten()) + coefficient * answer.aux_loss
     batch = Batch(tokens, valid)
-    loss = next_token.loss_sum(pair.ours.train(), batch)[0] / next_token.weight(batch)
+    loss = NextTokenConfig().loss_sum(pair.ours.train(), batch)[0] / NextTokenConfig().weight(batch)
     torch.testing.assert_close(loss, expected, rtol=1e-5, atol=1e-6)
     expected.backward(), loss.backward()
     theirs = pair.theirs.model.layers[0].mlp.gate.weight.grad
@@ -73,7 +73,7 @@ def test_nothing_is_added_or_kept_where_nobody_watches():
     with torch.no_grad():
         assert torch.equal(model(TOKENS), plain(TOKENS))
     batch = Batch(TOKENS, None)
-    assert next_token.loss_sum(model, batch)[0] > next_token.loss_sum(plain, batch)[0] + 1
+    assert NextTokenConfig().loss_sum(model, batch)[0] > NextTokenConfig().loss_sum(plain, batch)[0] + 1
     part = experts_of(model)[0]
     assert not part.watched and part.routing is None and part.load is None
     assert router_loss(experts_of(plain)) == 0.0
@@ -88,7 +88,7 @@ def test_watching_ends_with_an_error():
 
 
 def learner(model):
-    return Learner(model, next_token, AdamWConfig().build(model, 1e-3), Machine(), None, 0)
+    return Learner(model, NextTokenConfig(), AdamWConfig().build(model, 1e-3), Machine(), None, 0)
 
 
 BIASED = TopKRouterConfig(n_experts=4, top_k=1, score="sigmoid", selection_bias=True)
@@ -153,7 +153,7 @@ def test_a_compiled_model_learns_the_same():
 def test_a_model_without_experts_is_not_asked():
     model = lively(llama_like())
     assert experts_of(model) == []
-    loss, _ = next_token.loss_sum(model, Batch(TOKENS, VALID))
+    loss, _ = NextTokenConfig().loss_sum(model, Batch(TOKENS, VALID))
     logits = model(TOKENS[:, :-1])
     targets = TOKENS[:, 1:].masked_fill(~VALID[:, 1:], -100)
     torch.testing.assert_close(loss, cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="sum"))

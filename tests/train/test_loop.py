@@ -18,12 +18,14 @@ import torch
 import transformers
 
 from glassformer.checkpoints.folder import load
+from glassformer.core import discovery
 from glassformer.core.errors import CheckpointError, ConfigError, DataError, UnknownNameError
 from glassformer.core.terminal import Progress
 from glassformer.data.sampling import Windows
 from glassformer.tokenizers.kinds import byte_tokenizer
 from glassformer.tokenizers.tokenizer import Tokenizer
 from glassformer.train import folder as checkpoints
+from glassformer.train.config import TrainConfig
 from glassformer.train.files import Files
 from glassformer.train.log import TIMED, MetricsLog, read_metrics
 from glassformer.train.loop import resume, train
@@ -162,23 +164,30 @@ def test_mixed_precision_trains_and_is_written_down(begin, tmp_path):
 
 
 OBJECTIVE = """
-from glassformer.train.objectives import next_token
-
-check, weight = next_token.check, next_token.weight
+from glassformer.train.objectives.next_token import NextTokenConfig
 
 
-def loss_sum(model, batch):
-    total, metrics = next_token.loss_sum(model, batch)
-    return total / 2, metrics
+class HalfConfig(NextTokenConfig):
+    share: float = 0.5
+
+    def loss_sum(self, model, batch):
+        total, metrics = super().loss_sum(model, batch)
+        return total * self.share, metrics
+
+
+OBJECTIVE = HalfConfig
 """
 
 
-def test_a_new_file_in_the_folder_adds_an_objective(begin, drop_in):
+def test_a_new_file_in_the_folder_adds_an_objective(begin, drop_in, tmp_path):
     drop_in("train.objectives", "half", OBJECTIVE)
-    halves, whole = begin("half", steps=2, objective="half"), begin("whole", steps=2)
+    half = discovery.load("train.objectives", "half").OBJECTIVE
+    halves, whole = begin("half", steps=2, objective=half()), begin("whole", steps=2)
     assert halves.loss[0] == pytest.approx(whole.loss[0] / 2)
+    said = json.loads((tmp_path / "half/run.json").read_text())["train"]
+    assert TrainConfig.from_json(said).objective == half()
     with pytest.raises(UnknownNameError, match="nothing called 'quarter'"):
-        begin("quarter", objective="quarter")
+        discovery.load("train.objectives", "quarter")
 
 
 # -- stopping and going on --------------------------------------------------------------------------------------------

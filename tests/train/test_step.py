@@ -9,16 +9,16 @@ from glassformer.core.errors import UnsupportedError
 from glassformer.data.batch import Batch, pad_rows
 from glassformer.parts.embedding import EmbeddingConfig
 from glassformer.parts.head import ClassifyHeadConfig, PoolerConfig
-from glassformer.train.objectives import next_token
+from glassformer.train.objectives.next_token import NextTokenConfig
 from glassformer.train.optimizers import OPTIMIZERS, AdamWConfig
 from glassformer.train.state import Machine
-from glassformer.train.step import Learner, cut
+from glassformer.train.step import Learner
 from tests.train import tiny
 
 
 def learner(model, *, clip=None, optimizer=None, machine=None):
     optimizers = (optimizer or AdamWConfig()).build(model, 1e-2)
-    return Learner(model, next_token, optimizers, machine or Machine(), clip, seed=3)
+    return Learner(model, NextTokenConfig(), optimizers, machine or Machine(), clip, seed=3)
 
 
 def gradients(model, batch, micro_rows):
@@ -48,8 +48,8 @@ def test_the_mean_of_means_would_be_another_gradient():
     model = tiny.model()
     whole, _ = gradients(model, UNEQUAL, 4)
     model.zero_grad()
-    for micro in cut(UNEQUAL, 1):
-        (next_token.loss_sum(model, micro)[0] / next_token.weight(micro) / 4).backward()
+    for micro in UNEQUAL.cut(1):
+        (NextTokenConfig().loss_sum(model, micro)[0] / NextTokenConfig().weight(micro) / 4).backward()
     worst = max((model.get_parameter(name).grad - gradient).abs().max() for name, gradient in whole.items())
     assert worst > 1e-3
 
@@ -112,7 +112,7 @@ def test_dropout_depends_on_seed_and_step_alone():
         model.set_dropout(residual=0.5)
         torch.manual_seed(noise)
         return (
-            Learner(model, next_token, AdamWConfig().build(model, 0.0), Machine(), None, seed)
+            Learner(model, NextTokenConfig(), AdamWConfig().build(model, 0.0), Machine(), None, seed)
             .step(UNEQUAL, number=number, micro_rows=2, factor=1.0)
             .loss
         )
@@ -122,10 +122,10 @@ def test_dropout_depends_on_seed_and_step_alone():
 
 
 def test_batches_are_cut_by_rows():
-    assert [len(micro) for micro in cut(UNEQUAL, 3)] == [3, 1]
-    assert cut(UNEQUAL, 4) == [UNEQUAL]
-    assert cut(Batch(torch.zeros(3, 2, dtype=torch.int64)), 2)[1].valid is None
-    assert torch.equal(torch.cat([micro.valid for micro in cut(UNEQUAL, 3)]), UNEQUAL.valid)
+    assert [len(micro) for micro in UNEQUAL.cut(3)] == [3, 1]
+    assert UNEQUAL.cut(4) == [UNEQUAL]
+    assert Batch(torch.zeros(3, 2, dtype=torch.int64)).cut(2)[1].valid is None
+    assert torch.equal(torch.cat([micro.valid for micro in UNEQUAL.cut(3)]), UNEQUAL.valid)
 
 
 def test_mixed_precision_keeps_float32_weights():
@@ -139,12 +139,12 @@ def test_mixed_precision_keeps_float32_weights():
 
 def test_models_that_cannot_be_trained_so_are_refused():
     plain = tiny.config()
-    next_token.check(plain)
+    NextTokenConfig().check_model(plain)
     encoder = plain.replace(encoder=plain.decoder, decoder=None)
     with pytest.raises(UnsupportedError, match="an encoder · expected a decoder alone"):
-        next_token.check(encoder)
+        NextTokenConfig().check_model(encoder)
     with pytest.raises(UnsupportedError, match="no head"):
-        next_token.check(plain.replace(head=None))
+        NextTokenConfig().check_model(plain.replace(head=None))
     labels = plain.replace(head=ClassifyHeadConfig(n_labels=2), pooler=PoolerConfig(), embedding=EmbeddingConfig())
     with pytest.raises(UnsupportedError, match="ClassifyHeadConfig"):
-        next_token.check(labels)
+        NextTokenConfig().check_model(labels)

@@ -91,6 +91,7 @@ def load(
             _check_finite(matched, held, sentence, whole)
     model = matched.model
     model.special = described.special
+    model.labels = Keys(dict(described.origin.kept), str(folder / CONFIG)).label_names()
     remember(model, described.origin)
     if sentence is not None:
         model.__dict__["sentence"] = sentence

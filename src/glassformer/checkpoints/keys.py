@@ -105,6 +105,13 @@ class Keys:
         named = self.raw("id2label")
         return len(named) if isinstance(named, dict) and named else self.take("num_labels", int, 2)
 
+    def label_names(self) -> tuple[str, ...]:
+        """What the numbers of labels mean; empty where the file does not say it for each."""
+        named = self.raw("id2label")
+        names = {str(number): name for number, name in named.items()} if isinstance(named, dict) else {}
+        found = tuple(names.get(str(number)) for number in range(len(names)))
+        return tuple(name for name in found if isinstance(name, str)) if None not in found else ()
+
     def check_all_read(self) -> None:
         """Refuse keys that nothing has read and that are not known to be harmless; null counts as absence.
 

@@ -7,7 +7,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -160,6 +160,7 @@ def _said(model: Transformer, family: ModuleType) -> tuple[dict[str, Any], Diffe
         "architectures": [head],
         "dtype": dtype,
         **_ids(model, origin, family),
+        **_named(model),
     }
     kept = {key: value for key, value in origin.kept.items() if key not in NOT_KEPT}
     if origin.kept and _difference_read(keys := {**kept, **fixed}, model, family) is None:
@@ -197,8 +198,19 @@ def _labels(config: TransformerConfig, kept: Mapping[str, Any]) -> dict[str, Any
     n_labels = getattr(config.head, "n_labels", None)
     if n_labels is None or Keys(kept, "").labels() == n_labels:
         return {}
-    names = {str(i): f"LABEL_{i}" for i in range(n_labels)}
-    return {"id2label": names, "label2id": {name: int(i) for i, name in names.items()}}
+    return label_keys([f"LABEL_{number}" for number in range(n_labels)])
+
+
+def _named(model: Transformer) -> dict[str, Any]:
+    """The names of the labels of a model that has any."""
+    n_labels = getattr(model.config.head, "n_labels", None)
+    return label_keys(model.labels) if model.labels and n_labels == len(model.labels) else {}
+
+
+def label_keys(names: Sequence[str]) -> dict[str, Any]:
+    """What the numbers of labels mean, in the words of a config.json."""
+    numbers = {str(number): name for number, name in enumerate(names)}
+    return {"id2label": numbers, "label2id": {name: number for number, name in enumerate(names)}}
 
 
 def _without_dialects(kept: Mapping[str, Any], said: Mapping[str, Any]) -> dict[str, Any]:

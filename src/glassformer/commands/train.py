@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json as json_text
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -15,8 +16,14 @@ from glassformer.core.terminal import Progress, print_json
 if TYPE_CHECKING:
     from glassformer.data import TextData
     from glassformer.models.transformer import Transformer, TransformerConfig
+    from glassformer.tokenizers.tokenizer import Tokenizer
     from glassformer.train.config import TrainConfig
+    from glassformer.train.objective import ObjectiveConfig
     from glassformer.train.run import Run
+    from glassformer.train.task_data import TaskData
+
+    #: A model, its description, or the name of a preset.
+    Start = Transformer | TransformerConfig | str
 
 #: What may stand beside --resume; everything else is what the run began with.
 WITH_RESUME = {"resume", "threads", "json"}
@@ -25,6 +32,10 @@ CONTEXT = 256
 #: Highest rate of AdamW, where nothing is said: beside Muon, alone, and for a model that was trained before.
 RATES = {"muon": 0.004, "adamw": 0.002}
 FURTHER_RATE = 1e-4
+#: Objectives that also learn from running text, and formats that hold examples and no running text.
+BY_TEXT, EXAMPLES = ("next_token", "masked_token"), (".csv", ".tsv")
+#: The tokenizer that is made for a preset of each form, where nothing is said.
+USUAL = {"bert": "wordpiece:4096", "t5": "sequences:4096"}
 EXIT_CODES = {"SIGINT": 130, "SIGTERM": 143}
 
 
@@ -32,6 +43,9 @@ def main(
     data: str | None = None,
     /,
     *,
+    objective: str = "next_token",
+    set: tuple[str, ...] = (),
+    validation: Path | None = None,
     out: Annotated[Path | None, Parameter(name=["--out", "-o"])] = None,
     resume: Path | None = None,
     model: Annotated[str, Parameter(name=["--model", "-m"])] = "gpt-tiny",
@@ -39,7 +53,9 @@ def main(
     steps: int | None = None,
     tokens: int | None = None,
     minutes: float | None = None,
+    epochs: float | None = None,
     batch_tokens: int = 1024,
+    batch_rows: int | None = None,
     micro_tokens: int | None = None,
     context: tuple[int, ...] = (),
     learning_rate: float | None = None,
@@ -53,7 +69,8 @@ def main(
     eval_every: int | None = None,
     save_every: int | None = None,
     sample_every: int | None = None,
-    field: str = "text",
+    field: tuple[str, ...] = (),
+    truncate: bool = False,
     samples: Literal["windows", "documents"] = "windows",
     threads: int | None = None,
     device: str | None = None,
@@ -61,18 +78,24 @@ def main(
     compile: bool = False,
     json: bool = False,
 ) -> int:
-    """Train a model on text; RUN becomes a model folder that every other command opens, and `transformers` too.
+    """Train a model; RUN becomes a model folder that every other command opens, and `transformers` too.
 
     Args:
-        data: A text file, a folder, a .jsonl file (any of them .gz), or embedded:NAME; see `glassformer data list`.
+        data: A file, a folder, or embedded:NAME; see `glassformer data list`. Text for next_token and masked_token,
+            else examples: .jsonl, .csv, .tsv and others (any of them .gz, .xz).
+        objective: What is learned: next_token, masked_token, classify, regress, tag, sequence_to_sequence ...
+        set: A setting of the objective, such as smoothing=0.1; may be given several times.
+        validation: Examples to measure with; a tenth of DATA when left out.
         out: The folder of the run, which must not exist yet.
         resume: Go on with the run in this folder, bit for bit; nothing but --threads and --json goes with it.
-        model: gpt-tiny, gpt-small, llama-tiny, llama-small, a description in a .json file, or a model folder.
+        model: gpt-, llama-, bert- or t5-tiny or -small, a description in a .json file, or a model folder.
         tokenizer: bytes, chars, bpe:SIZE, or a tokenizer.json; the model folder's own, else bpe:2048.
         steps: How many steps; 1000 if neither tokens nor minutes are given.
         tokens: How many tokens to learn from instead.
         minutes: How many minutes to take instead.
+        epochs: How many passes over the examples instead.
         batch_tokens: Tokens to learn from in a step.
+        batch_rows: Examples to learn from in a step instead.
         micro_tokens: Of these, how many at once; fewer need less memory and change nothing else.
         context: Tokens of a sample, 256; given several times, the training is divided into equal parts.
         learning_rate: The highest rate, that of AdamW: 0.004 beside muon, else 0.002, and 0.0001 for a model folder.
@@ -86,7 +109,9 @@ def main(
         eval_every: Steps between measurements on held-out text; ten times a run, 0 for only at the end.
         save_every: Steps between checkpoints; ten times a run, 0 for only at the end.
         sample_every: Steps between samples of what the model writes; ten times a run, 0 for only at the end.
-        field: The field of JSON Lines that holds the text.
+        field: The field that holds the text; of examples WORD=NAME, such as label=stars, may be given several times;
+            a number is a column of a table without a header.
+        truncate: Cut examples that are longer than the model, instead of refusing them.
         samples: Windows of the text laid end to end, or one document a row.
         threads: Processor threads; all cores.
         device: cpu, cuda ...; cuda where there is one.
@@ -140,27 +165,128 @@ def begin(said: dict[str, Any], progress: Progress) -> Run:
 
     from glassformer.models.transformer import Transformer
     from glassformer.train.loop import refuse_taken, train
-    from glassformer.train.presets import preset
     from glassformer.train.state import Machine
 
     refuse_taken(said["out"])
     device = said["device"] or ("cuda" if torch.cuda.is_available() else "cpu")
     machine = Machine(device=device, dtype=said["dtype"], compile=said["compile"])
-    start = start_of(said["model"])
-    plan = settings(said, reach_of(start), is_new=not isinstance(start, Transformer))
-    data = read(said, plan, has_own=isinstance(start, Transformer))
-    vocab_size = data.tokenizer.vocab_size
-    if isinstance(start, str):
-        start = preset(start, vocab_size, max(plan.contexts))
-    model = start if isinstance(start, Transformer) else start.build(seed=plan.seed)
-    held_out = sum(map(len, data.validation.values()))
-    counts = f"{data.tokens:,} tokens to learn from, {held_out:,} held out"
+    start, objective = start_of(said["model"]), objective_of(said["objective"], said["set"])
+    plan = settings(said, reach_of(start), objective, is_new=not isinstance(start, Transformer))
+    by_text = said["objective"] in BY_TEXT and format_of(said["data"]) not in EXAMPLES
+    make = begin_text if by_text else begin_examples
+    model, data, plan = make(said, plan, start, progress)
     parameters = sum(weight.numel() for weight in model.parameters())
-    progress.note(f"{parameters / 1e6:.2f} M parameters · {vocab_size} kinds of tokens · {counts}")
+    counts = f"{data.tokens:,} tokens to learn from"
+    progress.note(f"{parameters / 1e6:.2f} M parameters · {data.tokenizer.vocab_size} kinds of tokens · {counts}")
     return train(model, data, plan, out=said["out"], machine=machine, progress=progress)
 
 
-def start_of(name: str) -> Transformer | TransformerConfig | str:
+def begin_text(
+    said: dict[str, Any], plan: TrainConfig, start: Start, progress: Progress
+) -> tuple[Transformer, TextData, TrainConfig]:
+    """Model and data of a run over text."""
+    from glassformer.models.transformer import Transformer
+    from glassformer.train.presets import preset
+
+    for option in ("epochs", "batch_rows", "validation"):
+        if said[option] is not None:
+            raise ConfigError(f"--{option.replace('_', '-')} is for examples", got=f"--objective {said['objective']}")
+    data = read(said, plan, has_own=isinstance(start, Transformer))
+    if isinstance(start, str):
+        start = preset(start, data.tokenizer.vocab_size, max(plan.contexts) + (said["objective"] != "next_token"))
+    return (start if isinstance(start, Transformer) else start.build(seed=plan.seed)), data, plan
+
+
+def begin_examples(
+    said: dict[str, Any], plan: TrainConfig, start: Start, progress: Progress
+) -> tuple[Transformer, TaskData, TrainConfig]:
+    """Model and data of a run over examples; the model gets the head that the objective trains."""
+    from glassformer.models.transformer import SpecialTokens, Transformer
+    from glassformer.train.attach import attached, with_head
+    from glassformer.train.presets import preset
+    from glassformer.train.task_data import gather, prepare, special_tokens
+
+    objective: Any = plan.objective
+    examples = gather(said["data"], said["validation"], fields=fields_of(said["field"]))
+    tokenizer = tokenizer_of(said, examples.texts(objective), start)
+    if isinstance(start, str):
+        start = preset(start, tokenizer.vocab_size, max(plan.contexts))
+    labels = start.labels if isinstance(start, Transformer) else ()
+    labels = labels if labels and set(examples.labels(objective)) <= {*labels} else examples.labels(objective)
+    if isinstance(start, Transformer):
+        model, fresh = attached(start, with_head(start, objective, labels), seed=plan.seed)
+        if fresh:
+            progress.note(f"begin anew: {', '.join(fresh[:6])}{' ...' if len(fresh) > 6 else ''}")
+    else:
+        model = objective.fit(start, objective.labels(len(labels))).build(seed=plan.seed)
+    objective.check_model(model.config)
+    model.labels = labels
+    if model.special == SpecialTokens():
+        model.special = special_tokens(tokenizer, writes=model.encoder is not None and model.decoder is not None)
+    names = ("batch_rows", "truncate", "seed")
+    limit = None if model.config.max_positions is not None else max(plan.contexts)
+    data = prepare(
+        objective, examples, model, tokenizer, labels=labels, max_tokens=limit, **{name: said[name] for name in names}
+    )
+    if said["epochs"] is not None:
+        plan = plan.replace(steps=data.steps(said["epochs"], plan.batch_tokens))
+    return model, data, plan.replace(context=None)
+
+
+def objective_of(word: str, settings: tuple[str, ...]) -> ObjectiveConfig:
+    """The description of an objective; ``settings``: NAME=VALUE each.
+
+    Raises:
+        UnknownNameError: There is no such objective.
+        ConfigError: It has no such setting, or not of that value.
+    """
+    from glassformer.core.discovery import load
+
+    known: type[ObjectiveConfig] = load("train.objectives", word).OBJECTIVE
+    return known().replace(**{name: value_of(text) for name, text in map(parted, settings)})
+
+
+def fields_of(fields: tuple[str, ...]) -> dict[str, str]:
+    """WORD=NAME each; a name alone is that of the text."""
+    return dict(parted(field) if "=" in field else ("text", field) for field in fields)
+
+
+def parted(text: str) -> tuple[str, str]:
+    """The two sides of NAME=VALUE."""
+    name, sign, value = text.partition("=")
+    if not sign or not name or not value:
+        raise ConfigError("not NAME=VALUE", got=text)
+    return name, value
+
+
+def value_of(text: str) -> Any:
+    """A number, true or false, or the text itself."""
+    try:
+        return json_text.loads(text)
+    except ValueError:
+        return text
+
+
+def format_of(place: str) -> str:
+    """The suffix that says a file's format, without that of a compression."""
+    from glassformer.data.files import format_suffix
+
+    return format_suffix(Path(place))
+
+
+def tokenizer_of(said: dict[str, Any], texts: Iterable[str], start: Start) -> Tokenizer:
+    """The model's own tokenizer, one from a file, or one that is made from texts."""
+    from glassformer.models.transformer import Transformer
+    from glassformer.tokenizers.kinds import make_tokenizer
+    from glassformer.tokenizers.tokenizer import load_tokenizer
+
+    if isinstance(start, Transformer) and said["tokenizer"] is None:
+        return load_tokenizer(said["model"])
+    kind = start.partition("-")[0] if isinstance(start, str) else ""
+    return make_tokenizer(said["tokenizer"] or USUAL.get(kind, "bpe:2048"), texts)
+
+
+def start_of(name: str) -> Start:
     """A model folder or ``org/name`` as the model, a file as its description, a preset as its name.
 
     Raises:
@@ -179,7 +305,7 @@ def start_of(name: str) -> Transformer | TransformerConfig | str:
     return name
 
 
-def reach_of(start: Transformer | TransformerConfig | str) -> int | None:
+def reach_of(start: Start) -> int | None:
     """The longest sample that a model is made for; None where nothing is made yet, or nothing limits it."""
     from glassformer.models.transformer import Transformer
 
@@ -194,7 +320,7 @@ def read(said: dict[str, Any], plan: TrainConfig, *, has_own: bool) -> TextData:
     from glassformer.tokenizers.kinds import make_tokenizer
     from glassformer.tokenizers.tokenizer import Tokenizer, load_tokenizer
 
-    wanted = said["tokenizer"] or "bpe:2048"
+    wanted = said["tokenizer"] or USUAL.get(said["model"].partition("-")[0], "bpe:2048")
 
     def make(texts: Iterable[str]) -> Tokenizer:
         return make_tokenizer(wanted, texts)
@@ -203,11 +329,12 @@ def read(said: dict[str, Any], plan: TrainConfig, *, has_own: bool) -> TextData:
         tokenizer: Any = load_tokenizer(said["model"])
     else:
         tokenizer = Tokenizer.load(wanted) if Path(wanted).exists() else make
-    options = {name: said[name] for name in ("field", "samples", "seed")}
-    return read_text(said["data"], tokenizer, length=max(plan.contexts), **options)
+    field = fields_of(said["field"]).get("text", "text")
+    options = {name: said[name] for name in ("samples", "seed")}
+    return read_text(said["data"], tokenizer, length=max(plan.contexts), field=field, **options)
 
 
-def settings(said: dict[str, Any], reach: int | None, *, is_new: bool) -> TrainConfig:
+def settings(said: dict[str, Any], reach: int | None, objective: ObjectiveConfig, *, is_new: bool) -> TrainConfig:
     """The description of the training; samples are as long as the model reaches, where nothing is said."""
     from glassformer.train.config import TrainConfig
     from glassformer.train.optimizers import OPTIMIZERS
@@ -220,6 +347,8 @@ def settings(said: dict[str, Any], reach: int | None, *, is_new: bool) -> TrainC
     optimizer = OPTIMIZERS[word](**{name: value for name, value in changes.items() if value is not None})
     usual = RATES[word] if is_new else FURTHER_RATE
     has_budget = any(said[name] is not None for name in ("steps", "tokens", "minutes"))
+    if has_budget and said["epochs"] is not None:
+        raise ConfigError("two lengths of one run", got="--epochs and another", do="say one of them")
     same = ("tokens", "minutes", "batch_tokens", "micro_tokens", "dropout", "seed")
     looks = ("eval_every", "save_every", "sample_every")
     return TrainConfig(
@@ -229,6 +358,7 @@ def settings(said: dict[str, Any], reach: int | None, *, is_new: bool) -> TrainC
         warmup_steps=said["warmup"],
         schedule=SCHEDULES[said["schedule"]](),
         optimizer=optimizer,
+        objective=objective,
         **{name: said[name] for name in (*same, *looks)},
     )
 
@@ -253,10 +383,12 @@ def summary(run: Run) -> dict[str, Any]:
 
 def report(run: Run) -> str:
     """What a run reached, for a person."""
+    from glassformer.train.evaluate import say
+
     found = summary(run)
     lines = [f"{run.folder}: {found['steps']:,} steps, {found['tokens']:,} tokens"]
     if found["validation"] is not None:
         best = found["validation"]
-        measured = f"{best['loss']:.3f} nats/token, {best['bits_per_byte']:.3f} bits/byte"
-        lines.append(f"best at step {best['step']}, which is the model in {run.folder}: {measured} on held-out text")
+        measured = say({name: value for name, value in best.items() if name not in ("step", "places")})
+        lines.append(f"best at step {best['step']}, which is the model in {run.folder}: {measured} on held-out data")
     return "\n".join(lines)

@@ -1,9 +1,9 @@
-"""What a model is given: token ids, which of them are real, and which segment they belong to."""
+"""What a model is given: token ids, which of them are real, and what an objective compares the answer with."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
@@ -12,6 +12,8 @@ from torch import Tensor
 from glassformer.core.errors import DataError
 
 Side = Literal["left", "right"]
+#: A label of this value is compared with nothing.
+IGNORED = -100
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,23 +24,105 @@ class Batch:
         tokens: int64, batch position.
         valid: bool, batch position; True marks a real token. None where every token is real.
         segments: int64, batch position; the token types of encoders. None where there is one segment.
+        target: What the decoder of an encoder-decoder is given, as many rows.
+        labels: What an objective compares with, each with the batch as its first axis; positions without a label hold
+            ``IGNORED``.
+        samples: int64, batch; which sample of the training each row is, which decides what is random about it.
     """
 
     tokens: Tensor
     valid: Tensor | None = None
     segments: Tensor | None = None
+    target: Batch | None = None
+    labels: Mapping[str, Tensor] = field(default_factory=dict)
+    samples: Tensor | None = None
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on another device."""
-        return Batch(self.tokens.to(device), _moved(self.valid, device), _moved(self.segments, device))
+        return self._each(lambda value: value.to(device))
+
+    def __getitem__(self, rows: slice) -> Batch:
+        """Some of the rows."""
+        return self._each(lambda value: value[rows])
+
+    def cut(self, rows: int) -> list[Batch]:
+        """The batch in pieces of at most so many rows."""
+        return [self] if rows >= len(self) else [self[first : first + rows] for first in range(0, len(self), rows)]
+
+    def with_labels(self, **labels: Tensor) -> Batch:
+        """The same rows with other labels."""
+        return replace(self, labels=labels)
 
     def __len__(self) -> int:
         return self.tokens.shape[0]
 
     @property
+    def width(self) -> int:
+        """Positions of the longer side."""
+        return self.tokens.shape[1] if self.target is None else max(self.tokens.shape[1], self.target.width)
+
+    @property
     def count(self) -> int:
         """Number of real tokens."""
         return self.tokens.numel() if self.valid is None else int(self.valid.sum())
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        return Batch(
+            change(self.tokens),
+            None if self.valid is None else change(self.valid),
+            None if self.segments is None else change(self.segments),
+            None if self.target is None else self.target._each(change),
+            {name: change(value) for name, value in self.labels.items()},
+            None if self.samples is None else change(self.samples),
+        )
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One row before it is in a batch.
+
+    Args:
+        tokens: Ids.
+        segments: Token types, as many.
+        target: Ids for the decoder of an encoder-decoder.
+        labels: By name a number for the row, or one for each token (of the target where there is one).
+    """
+
+    tokens: Sequence[int]
+    segments: Sequence[int] | None = None
+    target: Sequence[int] | None = None
+    labels: Mapping[str, float | Sequence[int]] = field(default_factory=dict)
+
+    @property
+    def size(self) -> int:
+        """Tokens of the longer side, which is what a batch pays for."""
+        return max(len(self.tokens), 0 if self.target is None else len(self.target))
+
+
+def collate(samples: Sequence[Sample], *, pad: int = 0, numbers: Sequence[int] | None = None) -> Batch:
+    """Samples as one batch, padded on the right.
+
+    Args:
+        samples: All with the same parts.
+        pad: The id of padding.
+        numbers: Which samples of the training these are.
+    """
+    first = samples[0]
+    segments = None if first.segments is None else [sample.segments or () for sample in samples]
+    rows = pad_rows([sample.tokens for sample in samples], pad=pad, segments=segments)
+    target = None if first.target is None else pad_rows([sample.target or () for sample in samples], pad=pad)
+    width = (rows if target is None else target).tokens.shape[1]
+    labels = {name: _labels([sample.labels[name] for sample in samples], width) for name in first.labels}
+    return replace(rows, target=target, labels=labels, samples=None if numbers is None else torch.tensor(numbers))
+
+
+def _labels(values: Sequence[float | Sequence[int]], width: int) -> Tensor:
+    """int64 or float32, batch; or int64, batch position, filled up with ``IGNORED``."""
+    lists = [value for value in values if not isinstance(value, int | float)]
+    if not lists:
+        kind = torch.float32 if any(isinstance(value, float) for value in values) else torch.int64
+        return torch.tensor(values, dtype=kind)
+    return torch.tensor(_filled(lists, width, IGNORED, "right"), dtype=torch.int64)
 
 
 def pad_rows(
@@ -73,7 +157,3 @@ def _filled(rows: Sequence[Sequence[int]], length: int, value: int, side: Side) 
         return [*row, *filler] if side == "right" else [*filler, *row]
 
     return [fill(row) for row in rows]
-
-
-def _moved(value: Tensor | None, device: torch.device | str) -> Tensor | None:
-    return None if value is None else value.to(device)

@@ -55,3 +55,13 @@ class Permutation:
         for turn in range(_ROUNDS):
             left, right = right, left ^ (_scramble(right ^ np.uint64(mix(self.key, turn))) & low)
         return (left << half) | right
+
+
+def noise(seed: int, samples: NDArray[np.int64], width: int) -> NDArray[np.float64]:
+    """Numbers in [0, 1), one a sample and position, that hang on nothing but the seed and these two: sample position.
+
+    A row gets the same numbers whatever batch, worker or process it is drawn in.
+    """
+    keys = _scramble(samples.astype(np.uint64) ^ np.uint64(mix(seed)))
+    values = _scramble(keys[:, None] ^ _scramble(np.arange(width, dtype=np.uint64))[None, :])
+    return (values >> np.uint64(11)).astype(np.float64) * 2.0**-53

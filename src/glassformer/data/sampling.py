@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -70,14 +70,14 @@ class Windows:
         drawn = [self._window(sample, length) for sample in range(first, first + rows)]
         ids = np.stack([ids for ids, _ in drawn]).astype(np.int64)
         surplus = np.array([surplus for _, surplus in drawn])
-        return _batch(ids, surplus), ((first + rows) * length,)
+        return _batch(ids, surplus, first), ((first + rows) * length,)
 
     def count(self, length: int) -> int:
         """Windows in an epoch."""
         return -(-len(self.stream) // length)
 
     def _window(self, sample: int, length: int) -> tuple[NDArray[np.int64], int]:
-        number = _shuffled(sample, self.count(length), self.seed)
+        number = shuffled(sample, self.count(length), self.seed)
         surplus = max(0, (number + 1) * length - len(self.stream))
         shift = mix(self.seed, sample // self.count(length), 1) % length
         return self.stream.around(shift + number * length - 1, length + 1), surplus
@@ -107,7 +107,7 @@ class Documents:
         if length not in self._known:
             self._known[length] = self._borders(length)
         starts, stops = self._known[length]
-        chosen = [_shuffled(sample, len(starts), self.seed) for sample in range(cursor[0], cursor[0] + rows)]
+        chosen = [shuffled(sample, len(starts), self.seed) for sample in range(cursor[0], cursor[0] + rows)]
         longest = max(stops[sample] - starts[sample] for sample in chosen)
         ids = np.full((rows, longest), self.pad, dtype=np.int64)
         surplus = np.zeros(rows, dtype=np.int64)
@@ -115,7 +115,7 @@ class Documents:
             piece = self.stream.ids[starts[sample] : stops[sample]]
             ids[row, : len(piece)] = piece
             surplus[row] = longest - len(piece)
-        return _batch(ids, surplus), (cursor[0] + rows,)
+        return _batch(ids, surplus, cursor[0]), (cursor[0] + rows,)
 
     def _borders(self, length: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         ends = np.append(self.stream.starts[1:], len(self.stream))
@@ -170,7 +170,8 @@ class Mixture:
             if count := int((chosen == number).sum()):
                 batch, (places[number],) = part.sampler.draw((places[number],), count, length, progress)
                 batches.append(batch)
-        return _joined(batches), (drawn + rows, *places)
+        joined = _joined(batches)
+        return replace(joined, samples=torch.arange(drawn, drawn + rows)), (drawn + rows, *places)
 
     def _chosen(self, drawn: int, rows: int, progress: float) -> NDArray[np.int64]:
         weights = np.array([part.weight(progress) for part in self.parts])
@@ -179,19 +180,19 @@ class Mixture:
         return np.minimum(np.searchsorted(borders, points, side="right"), len(weights) - 1)
 
 
-def _shuffled(sample: int, count: int, seed: int) -> int:
+def shuffled(sample: int, count: int, seed: int) -> int:
     """Which of ``count`` things comes at place ``sample`` of an endless order that permutes them anew in each epoch."""
     epoch, place = divmod(sample, count)
     return int(Permutation(count, mix(seed, epoch))(np.array([place]))[0])
 
 
-def _batch(ids: NDArray[np.int64], surplus: NDArray[np.int64]) -> Batch:
-    """Ids as a batch in which the last ``surplus`` positions of a row are not valid."""
-    tokens = torch.from_numpy(ids)
+def _batch(ids: NDArray[np.int64], surplus: NDArray[np.int64], first: int) -> Batch:
+    """Ids as a batch in which the last ``surplus`` positions of a row are not valid; ``first``: the first sample."""
+    tokens, samples = torch.from_numpy(ids), torch.arange(first, first + len(ids))
     if not surplus.any():
-        return Batch(tokens)
+        return Batch(tokens, samples=samples)
     positions = torch.arange(tokens.shape[1])
-    return Batch(tokens, positions < (tokens.shape[1] - torch.from_numpy(surplus))[:, None])
+    return Batch(tokens, positions < (tokens.shape[1] - torch.from_numpy(surplus))[:, None], samples=samples)
 
 
 def _joined(batches: list[Batch]) -> Batch:

@@ -72,6 +72,15 @@ class TextData:
             seen += batch.count - len(batch)
             yield batch
 
+    def held_out_batches(self, tokens: int) -> Iterator[Batch]:
+        """Windows of the validation text, each once."""
+        for stream in self.validation.values():
+            windows, rows = Windows(stream), max(1, tokens // self.length)
+            count, cursor = windows.count(self.length), windows.start
+            for first in range(0, count, rows):
+                batch, cursor = windows.draw(cursor, min(rows, count - first), self.length)
+                yield batch
+
     @property
     def validation(self) -> Mapping[str, TokenStream]:
         """Place → stream of the validation split."""

@@ -27,6 +27,10 @@ class SpecialTokens(Protocol):
 
     @property
     def end(self) -> int | None: ...
+    @property
+    def separator(self) -> int | None: ...
+    @property
+    def pad(self) -> int | None: ...
 
 
 class TextTokenizer(Protocol):
@@ -105,13 +109,15 @@ def refuse_short(stream: TokenStream, at: object) -> TokenStream:
 
 
 def end_token(tokenizer: TextTokenizer) -> int:
-    """The token that closes a document: the tokenizer's own, or its token for the zero byte.
+    """The token that closes a document: the tokenizer's own, a separator, or its token for the zero byte.
 
     Raises:
         DataError: It has neither.
     """
-    if tokenizer.special.end is not None:
-        return tokenizer.special.end
+    special = tokenizer.special
+    for named in (special.end, special.separator):
+        if named is not None:
+            return named
     zero = tokenizer.encode("\0")
     if len(zero) == 1 and tokenizer.token_bytes(zero[0]) == b"\0":
         return zero[0]

@@ -104,6 +104,8 @@ class Transformer(Part):
     """The model of a ``TransformerConfig``; it stays a plain ``nn.Module``."""
 
     special = SpecialTokens()
+    #: What the numbers of a labelling head mean, where a checkpoint says it.
+    labels: tuple[str, ...] = ()
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()

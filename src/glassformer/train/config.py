@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, Self
 
 from glassformer.core.config import Config
+from glassformer.core.discovery import load_all
+from glassformer.train.objective import ObjectiveConfig
+from glassformer.train.objectives.next_token import NextTokenConfig
 from glassformer.train.optimizers import AdamWConfig, OptimizerConfig
 from glassformer.train.schedules import CosineConfig, ScheduleConfig
 
@@ -21,7 +25,7 @@ class TrainConfig(Config):
     warmup_steps: None = 3 % of the steps · clip: norm of the gradient, None = as it is · dropout: of what blocks add
     and of embeddings · eval_every, save_every, sample_every: steps, None = ten times a run, 0 = not before the end ·
     eval_tokens: how much held-out text is looked at each time · keep: newest checkpoints that stay beside the best ·
-    objective: a file of ``train/objectives``.
+    objective: what is learned.
     """
 
     steps: int | None = None
@@ -42,7 +46,7 @@ class TrainConfig(Config):
     save_every: int | None = None
     sample_every: int | None = None
     keep: int = 2
-    objective: str = "next_token"
+    objective: ObjectiveConfig = NextTokenConfig()
 
     def check(self) -> None:
         given = [name for name in ("steps", "tokens", "minutes") if getattr(self, name) is not None]
@@ -57,6 +61,12 @@ class TrainConfig(Config):
         self.require(self.clip is None or self.clip > 0, "clip", "above 0")
         self.require(0 <= self.dropout < 1, "dropout", "0 to below 1")
         self.require(0 <= self.seed < 1 << 63, "seed", "0 … 2^63 - 1")
+
+    @classmethod
+    def from_json(cls, data: Any, path: str = "config") -> Self:
+        """As of every description; objectives are looked up in their folder."""
+        load_all("train.objectives")
+        return super().from_json(data, path)
 
     @property
     def contexts(self) -> tuple[int, ...]:
@@ -85,8 +95,12 @@ class Plan:
         contexts = self.config.contexts or (self.data_length,)
         length = contexts[min(int(progress * len(contexts)), len(contexts) - 1)]
         rows = max(1, self.config.batch_tokens // length)
-        micro = self.config.micro_tokens or min(self.config.batch_tokens, _MOST_MICRO_TOKENS)
-        return Shape(length, rows, max(1, min(rows, micro // length)))
+        return Shape(length, rows, max(1, min(rows, self.micro_tokens // length)))
+
+    @property
+    def micro_tokens(self) -> int:
+        """Tokens computed at once."""
+        return self.config.micro_tokens or min(self.config.batch_tokens, _MOST_MICRO_TOKENS)
 
     @property
     def longest(self) -> int:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from glassformer.data.batch import Batch
 from glassformer.data.tokens import TextTokenizer, TokenStream
 from glassformer.train.losses import cross_entropy_sum
+from glassformer.train.objective import ObjectiveConfig
 
 #: (first, begin, end): the tokens ``begin … end - 1`` are predicted from those from ``first`` on; -1 is the last end.
 Window = tuple[int, int, int]
@@ -51,6 +54,33 @@ def byte_lengths(tokenizer: TextTokenizer) -> NDArray[np.int64]:
     if tokenizer.special.end is not None:
         lengths[tokenizer.special.end] = 1
     return lengths
+
+
+def say(measured: Mapping[str, Any]) -> str:
+    """Measures for a person: the loss, then what else there is."""
+    if "bits_per_byte" in measured:
+        return f"{measured['loss']:.3f} nats/token, {measured['bits_per_byte']:.3f} bits/byte"
+    others = (f"{name} {value:.4g}" for name, value in measured.items() if name not in ("loss", "weight"))
+    return ", ".join([f"loss {measured['loss']:.4f}", *others])
+
+
+@torch.no_grad()
+def measure_batches(
+    model: nn.Module, objective: ObjectiveConfig, batches: Iterable[Batch], tokenizer: Any, seed: int
+) -> dict[str, float]:
+    """Mean loss and metrics of an objective over held-out batches; what is random about them is so once and for all."""
+    was_training, device = model.training, next(model.parameters()).device
+    model.eval()
+    sums: dict[str, float] = {"loss": 0.0}
+    weight = 0
+    for plain in batches:
+        batch = objective.prepare(plain, tokenizer, seed)
+        loss, metrics = objective.loss_sum(model, batch.to(device))
+        for name, value in {"loss": loss, **metrics}.items():
+            sums[name] = sums.get(name, 0.0) + float(value)
+        weight += objective.weight(batch)
+    model.train(was_training)
+    return {**{name: value / max(weight, 1) for name, value in sums.items()}, "weight": weight}
 
 
 @torch.no_grad()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
@@ -20,25 +20,28 @@ import torch
 from glassformer import __version__
 from glassformer.checkpoints.folder import load
 from glassformer.core.config import read_json
-from glassformer.core.discovery import load as discover
 from glassformer.core.errors import CheckpointError, ConfigError, DataError
 from glassformer.core.terminal import Progress, duration
+from glassformer.data.batch import Batch
 from glassformer.data.sampling import Sampler
-from glassformer.data.text_data import TextData, from_recipe
+from glassformer.data.text_data import from_recipe
 from glassformer.data.tokens import TextTokenizer, TokenStream, end_token
 from glassformer.models.transformer import SpecialTokens, Transformer
 from glassformer.tokenizers.tokenizer import Tokenizer, check_fits
 from glassformer.train.config import Plan, TrainConfig
-from glassformer.train.evaluate import Measure, byte_lengths, measure_all
+from glassformer.train.evaluate import Measure, byte_lengths, measure_all, measure_batches, say
 from glassformer.train.files import Files
 from glassformer.train.folder import RUN_FILE, Checkpoint, newest, prune, publish, write_checkpoint
 from glassformer.train.lock import locked
 from glassformer.train.log import Entry, MetricsLog
+from glassformer.train.objective import ExampleObjectiveConfig
+from glassformer.train.objectives.next_token import NextTokenConfig
 from glassformer.train.run import Run
 from glassformer.train.sample import sample_text
 from glassformer.train.state import Machine, State, say_what_differs, surroundings
 from glassformer.train.step import Learner, Outcome
 from glassformer.train.stop import StopRequest
+from glassformer.train.task_data import again
 
 _MOST_SKIPPED = 10
 _SMOOTHING = 0.95
@@ -59,12 +62,16 @@ class TrainingData(Protocol):
 
     @property
     def validation(self) -> Mapping[str, TokenStream]:
-        """Place → held-out stream; may be empty."""
+        """Place → held-out stream; empty where there is none, and where samples have lengths of their own."""
+        ...
+
+    def held_out_batches(self, tokens: int) -> Iterator[Batch]:
+        """Each held-out sample once, in batches of about so many tokens."""
         ...
 
     @property
     def length(self) -> int:
-        """Tokens to predict in a sample, where the run does not say."""
+        """Tokens to predict in a sample, where the run does not say; 1 where samples have lengths of their own."""
         ...
 
     @property
@@ -138,13 +145,14 @@ def resume(folder: str | Path, *, data: TrainingData | None = None, progress: Pr
         said = read_json(run / RUN_FILE)
         config = TrainConfig.from_json(said["train"], f"{run / RUN_FILE}: train")
         checkpoint = newest(run, shown.note)
+        model = load(checkpoint.folder)
         if data is None:
-            data = _data_again(said, Tokenizer.load(checkpoint.folder), run)
+            data = _data_again(said, config, model, Tokenizer.load(checkpoint.folder), run)
         if data.sampler.digest != said["data_sha256"]:
             do = "put the old data back, or begin a new run"
             raise DataError("the data changed since the run began", at=run, do=do)
         say_what_differs(checkpoint.facts, shown)
-        model, machine, state = load(checkpoint.folder), Machine(**said["machine"]), State.from_json(checkpoint.facts)
+        machine, state = Machine(**said["machine"]), State.from_json(checkpoint.facts)
         return _Trainer(run, model, data, Plan(config, data.length), machine, state, shown, checkpoint).run()
 
 
@@ -163,7 +171,6 @@ class _Trainer:
         self.folder, self.model, self.data, self.plan = run, model, data, plan
         self.config, self.machine, self.state, self.progress = plan.config, machine, state, progress
         self.learner = _learner(model, data, plan, machine, checkpoint)
-        self.lengths = byte_lengths(data.tokenizer)
         self.log = MetricsLog(run, upto=state.step)
         self.saved_step = None if checkpoint is None else checkpoint.step
         self.shown_loss: float | None = None
@@ -221,12 +228,14 @@ class _Trainer:
         """Draw a batch and learn from it; the line for the log."""
         state, begun = self.state, time.monotonic()
         shape, factor = self.plan.shape(progress), self.plan.rate(state.step, state.seconds)
-        batch, state.cursor = self.data.sampler.draw(state.cursor, shape.rows, shape.length, progress)
-        batch = batch.to(self.machine.device)
-        found = self.learner.step(batch, number=state.step, micro_rows=shape.micro_rows, factor=factor)
-        speed = found.weight / max(time.monotonic() - begun, 1e-9)
+        drawn, state.cursor = self.data.sampler.draw(state.cursor, shape.rows, shape.length, progress)
+        batch = self.config.objective.prepare(drawn, self.data.tokenizer, self.config.seed).to(self.machine.device)
+        micro_rows = max(1, shape.micro_rows * shape.length // max(batch.width - 1, 1))
+        found = self.learner.step(batch, number=state.step, micro_rows=micro_rows, factor=factor)
+        tokens = self.config.objective.tokens(batch)
+        speed = tokens / max(time.monotonic() - begun, 1e-9)
         state.step += 1
-        state.tokens += found.weight
+        state.tokens += tokens
         state.seconds = time.monotonic() - started
         self.count(found)
         self.show(found, speed)
@@ -260,23 +269,36 @@ class _Trainer:
             raise DataError(what, at=f"step {self.state.step}", got=got, do=do)
 
     def validate(self) -> dict[str, Any] | None:
-        """Measures of the held-out text, together and by place; None where there is none."""
+        """Measures of what is held out, together and by place; None where there is nothing."""
+        with self.machine.precision():
+            found = self.text_measures() if isinstance(self.config.objective, NextTokenConfig) else self.measures()
+        if found is None:
+            return None
+        self.progress.note(f"step {self.state.step}: validation {say(found)}")
+        return found if math.isfinite(found["loss"]) else None
+
+    def text_measures(self) -> dict[str, Any] | None:
+        """How well each held-out text is predicted."""
         if not self.data.validation:
             return None
-        with self.machine.precision():
-            found = measure_all(
-                self.model,
-                self.data.validation,
-                self.lengths,
-                context=self.plan.longest,
-                most_tokens=self.config.eval_tokens,
-                batch_tokens=self.config.micro_tokens or self.config.batch_tokens,
-            )
+        found = measure_all(
+            self.model,
+            self.data.validation,
+            byte_lengths(self.data.tokenizer),
+            context=self.plan.longest,
+            most_tokens=self.config.eval_tokens,
+            batch_tokens=self.plan.micro_tokens,
+        )
         together = sum(found.values(), Measure(0.0, 0, 0.0))
-        text = f"validation {together.loss:.3f} nats/token, {together.bits_per_byte:.3f} bits/byte"
-        self.progress.note(f"step {self.state.step}: {text}")
         places = {"places": {name: one.to_json() for name, one in found.items()}} if len(found) > 1 else {}
-        return {**together.to_json(), **places} if math.isfinite(together.loss) else None
+        return {**together.to_json(), **places}
+
+    def measures(self) -> dict[str, Any] | None:
+        """What the objective measures on the held-out samples."""
+        batches = self.data.held_out_batches(self.plan.micro_tokens)
+        objective, seed = self.config.objective, self.config.seed
+        found = measure_batches(self.model, objective, batches, self.data.tokenizer, seed)
+        return found if found["weight"] else None
 
     def save(self, measured: Mapping[str, Any] | None) -> None:
         """Write a checkpoint; the run's own folder becomes the best model so far."""
@@ -295,7 +317,8 @@ class _Trainer:
 
     def sample(self) -> None:
         """Show what the model writes after the start of a held-out document."""
-        for stream in list(self.data.validation.values())[:1]:
+        writes = isinstance(self.config.objective, NextTokenConfig)
+        for stream in list(self.data.validation.values())[: int(writes)]:
             turn = self.state.step
             prompt, text = sample_text(self.model, self.data.tokenizer, stream, turn=turn, context=self.plan.longest)
             self.progress.note(f"step {turn} writes: {_one_line(prompt)} → {_one_line(text)}")
@@ -320,7 +343,7 @@ class _Trainer:
 
 
 def _check(model: Transformer, data: TrainingData, plan: Plan) -> None:
-    discover("train.objectives", plan.config.objective).check(model.config)
+    plan.config.objective.check_model(model.config)
     check_fits(data.tokenizer, model.config.vocab_size)
     reach = model.config.max_positions
     if reach is not None and plan.longest > reach:
@@ -335,14 +358,14 @@ def _learner(
     for weight in model.parameters():  # those of a loaded model lie in its file, wherever they happen to be aligned
         weight.data = weight.data.clone()
     if model.special == SpecialTokens():
-        model.special = SpecialTokens(end=(end_token(data.tokenizer),))
+        model.special = SpecialTokens(end=(end_token(data.tokenizer),), pad=data.tokenizer.special.pad)
     if machine.compile:
         model.compile()
     config = plan.config
     optimizers = config.optimizer.build(model, config.learning_rate)
     if checkpoint is not None:
         optimizers.load(checkpoint.tensors())
-    return Learner(model, discover("train.objectives", config.objective), optimizers, machine, config.clip, config.seed)
+    return Learner(model, config.objective, optimizers, machine, config.clip, config.seed)
 
 
 def _described(data: TrainingData, config: TrainConfig, machine: Machine) -> bytes:
@@ -356,10 +379,16 @@ def _described(data: TrainingData, config: TrainConfig, machine: Machine) -> byt
     return (json.dumps(said, indent=1, allow_nan=False) + "\n").encode()
 
 
-def _data_again(said: Mapping[str, Any], tokenizer: Tokenizer, run: Path) -> TextData:
-    if not said["data"]:
+def _data_again(
+    said: Mapping[str, Any], config: TrainConfig, model: Transformer, tokenizer: Tokenizer, run: Path
+) -> TrainingData:
+    """What a run read, read again."""
+    recipe, objective = said["data"], config.objective
+    if not recipe:
         raise DataError("this run did not read files", at=run, do="pass its data: gf.resume(folder, data=data)")
-    return from_recipe(said["data"], tokenizer)
+    if "place" in recipe and isinstance(objective, ExampleObjectiveConfig):
+        return again(recipe, objective, model, tokenizer)
+    return from_recipe(recipe, tokenizer)
 
 
 def _mixed(shown: float, new: float) -> float:

@@ -7,8 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from glassformer.core.errors import DataError
-
-_IGNORED = -100
+from glassformer.data.batch import IGNORED
 
 
 def next_token(logits: Tensor, tokens: Tensor, valid: Tensor | None = None) -> Tensor:
@@ -46,23 +45,31 @@ def next_token_sum(
 
 
 def cross_entropy_sum(
-    logits: Tensor, targets: Tensor, valid: Tensor | None = None, *, chunk: int | None = None
+    logits: Tensor,
+    targets: Tensor,
+    valid: Tensor | None = None,
+    *,
+    chunk: int | None = None,
+    smoothing: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
     """Sum of the losses in nats of the targets that are valid, and their number; nothing is shifted here.
 
     Args:
         logits: … vocab.
-        targets: the same shape without vocab.
+        targets: the same shape without vocab; ``IGNORED`` counts for nothing.
         valid: bool, like targets.
         chunk: Rows whose probabilities are computed at once, to bound memory.
+        smoothing: Share of each target that goes to all tokens alike  (Szegedy et al. 2016).
     """
     if valid is not None:
-        targets = targets.masked_fill(~valid, _IGNORED)
+        targets = targets.masked_fill(~valid, IGNORED)
     rows, flat = logits.reshape(-1, logits.shape[-1]), targets.reshape(-1)
     total = logits.new_zeros((), dtype=torch.float32)
     for some, wanted in zip(_split(rows, chunk), _split(flat, chunk), strict=True):
-        total = total + functional.cross_entropy(some.float(), wanted, ignore_index=_IGNORED, reduction="sum")
-    return total, (flat != _IGNORED).sum()
+        total = total + functional.cross_entropy(
+            some.float(), wanted, ignore_index=IGNORED, reduction="sum", label_smoothing=smoothing
+        )
+    return total, (flat != IGNORED).sum()
 
 
 def _split(value: Tensor, chunk: int | None) -> tuple[Tensor, ...]:

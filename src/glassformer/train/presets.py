@@ -10,9 +10,9 @@ from glassformer.parts.attention import AttentionConfig
 from glassformer.parts.block import BlockConfig
 from glassformer.parts.embedding import EmbeddingConfig
 from glassformer.parts.feed_forward import FeedForwardConfig, GatedConfig
-from glassformer.parts.head import TokenHeadConfig
+from glassformer.parts.head import TokenHeadConfig, TransformConfig
 from glassformer.parts.norm import LayerNormConfig, RMSNormConfig
-from glassformer.parts.positions import LearnedPositionsConfig
+from glassformer.parts.positions import LearnedPositionsConfig, RelativeBucketsConfig
 from glassformer.parts.rotary import RotaryConfig
 from glassformer.parts.stack import StackConfig
 
@@ -72,10 +72,53 @@ def llama(
     )
 
 
+def bert(vocab_size: int, max_positions: int, *, d_model: int, n_layers: int, n_heads: int) -> TransformerConfig:
+    """BERT's form: an encoder with learned positions, token types and the norm last (Devlin et al. 2019)."""
+    norm = LayerNormConfig(eps=1e-12)
+    block = BlockConfig(
+        attention=AttentionConfig(n_heads=n_heads, biases=("query", "key", "value", "output")),
+        feed_forward=FeedForwardConfig(d_ff=4 * d_model, activation="gelu"),
+        norm=norm,
+        order="post",
+    )
+    positions = LearnedPositionsConfig(max_positions=max_positions)
+    return TransformerConfig(
+        d_model=d_model,
+        vocab_size=vocab_size,
+        max_positions=max_positions,
+        embedding=EmbeddingConfig(positions=positions, n_segments=2, norm=norm),
+        encoder=StackConfig(blocks=(block,) * n_layers),
+        head=TokenHeadConfig(tied=True, bias=True, transform=TransformConfig(activation="gelu", norm=norm)),
+    )
+
+
+def t5(vocab_size: int, max_positions: int, *, d_model: int, n_layers: int, n_heads: int) -> TransformerConfig:
+    """The form of T5 v1.1: relative positions, RMSNorm first, gated feed-forward, no biases (Raffel et al. 2020)."""
+    norm = RMSNormConfig(eps=1e-6, cast="weight")
+    attention = AttentionConfig(n_heads=n_heads, head_dim=d_model // n_heads, scale=1.0)
+    feed_forward = GatedConfig(d_ff=-(-8 * d_model // 3 // 8) * 8, activation="gelu_tanh", bias=False)
+    block = BlockConfig(attention=attention, feed_forward=feed_forward, norm=norm)
+
+    def stack(block: BlockConfig, *, two_sided: bool) -> StackConfig:
+        return StackConfig(blocks=(block,) * n_layers, norm=norm, positions=RelativeBucketsConfig(two_sided=two_sided))
+
+    return TransformerConfig(
+        d_model=d_model,
+        vocab_size=vocab_size,
+        encoder=stack(block, two_sided=True),
+        decoder=stack(block.replace(cross_attention=attention), two_sided=False),
+        head=TokenHeadConfig(tied=False),
+    )
+
+
 #: Name → form; the sizes are those that a laptop trains in minutes (tiny), and in hours (small).
 PRESETS: dict[str, Preset] = {
     "gpt-tiny": lambda vocab, positions: gpt(vocab, positions, d_model=128, n_layers=4, n_heads=4),
     "gpt-small": lambda vocab, positions: gpt(vocab, positions, d_model=384, n_layers=6, n_heads=6),
     "llama-tiny": lambda vocab, positions: llama(vocab, positions, d_model=128, n_layers=4, n_heads=4),
+    "bert-tiny": lambda vocab, positions: bert(vocab, positions, d_model=128, n_layers=2, n_heads=2),
+    "bert-small": lambda vocab, positions: bert(vocab, positions, d_model=256, n_layers=4, n_heads=4),
+    "t5-tiny": lambda vocab, positions: t5(vocab, positions, d_model=128, n_layers=3, n_heads=4),
+    "t5-small": lambda vocab, positions: t5(vocab, positions, d_model=256, n_layers=4, n_heads=4),
     "llama-small": lambda vocab, positions: llama(vocab, positions, d_model=384, n_layers=6, n_heads=6),
 }

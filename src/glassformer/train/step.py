@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from types import ModuleType
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 from glassformer.data.batch import Batch
 from glassformer.data.order import mix
 from glassformer.train.balance import settle
+from glassformer.train.objective import ObjectiveConfig
 from glassformer.train.optimizers import Optimizers
 from glassformer.train.state import Machine
 
@@ -38,7 +38,7 @@ class Learner:
     """What stays the same from step to step."""
 
     model: nn.Module
-    objective: ModuleType
+    objective: ObjectiveConfig
     optimizers: Optimizers
     machine: Machine
     clip: float | None
@@ -69,7 +69,7 @@ class Learner:
     def _backward(self, batch: Batch, weight: int, number: int, micro_rows: int) -> float:
         self.model.train()
         total = torch.zeros((), device=batch.tokens.device)
-        for turn, micro in enumerate(cut(batch, micro_rows)):
+        for turn, micro in enumerate(batch.cut(micro_rows)):
             torch.manual_seed(mix(self.seed, number, turn) >> 1)
             with self.machine.precision():
                 loss, _ = self.objective.loss_sum(self.model, micro)
@@ -83,12 +83,3 @@ class Learner:
         if self.clip is not None:
             torch.nn.utils.clip_grads_with_norm_(weights, self.clip, norm)
         return norm.item()
-
-
-def cut(batch: Batch, rows: int) -> list[Batch]:
-    """The batch in pieces of at most so many rows."""
-    if rows >= len(batch):
-        return [batch]
-    tokens = torch.split(batch.tokens, rows)
-    valid = [None] * len(tokens) if batch.valid is None else torch.split(batch.valid, rows)
-    return [Batch(some, mask) for some, mask in zip(tokens, valid, strict=True)]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from glassformer.core.errors import DataError
+from glassformer.data.examples import Example
 from glassformer.data.files import open_file
 from glassformer.data.text import Document, decode_utf8, refuse_surrogates
 
@@ -20,19 +21,28 @@ def read(file: Path, name: str, field: str) -> Iterator[Document]:
     Raises:
         DataError: A line is not a JSON object with a text in that field; with file and line.
     """
+    for number, found in _objects(file):
+        at = f"{file}, line {number}"
+        text = _field(found, field, at)
+        refuse_surrogates(text, at=at)
+        if text:
+            yield Document(f"{name}:{number}", text)
+
+
+def examples(file: Path, fields: Mapping[str, str]) -> Iterator[Example]:
+    """Each object, with all that it holds."""
+    return (Example(f"{file}, line {number}", found) for number, found in _objects(file))
+
+
+def _objects(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The objects with the numbers of their lines."""
     with open_file(file) as lines:
         for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
-            at = f"{file}, line {number}"
-            text = _field(_object(line, file, number), field, at)
-            refuse_surrogates(text, at=at)
-            if text:
-                yield Document(f"{name}:{number}", text)
+            if line.strip():
+                yield number, _object(line, f"{file}, line {number}")
 
 
-def _object(line: bytes, file: Path, number: int) -> dict[str, Any]:
-    at = f"{file}, line {number}"
+def _object(line: bytes, at: str) -> dict[str, Any]:
     try:
         found = json.loads(decode_utf8(line, at=at))
     except RecursionError:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from glassformer.data.examples import Example
 from glassformer.data.files import read_bytes
 from glassformer.data.text import Document, decode_utf8
 
@@ -16,3 +17,10 @@ def read(file: Path, name: str, field: str) -> Iterator[Document]:
     text = decode_utf8(read_bytes(file), at=file)
     if text:
         yield Document(name, text)
+
+
+def examples(file: Path, fields: Mapping[str, str]) -> Iterator[Example]:
+    """A line is an example, with its text; empty lines are none."""
+    for number, line in enumerate(decode_utf8(read_bytes(file), at=file).splitlines(), start=1):
+        if line.strip():
+            yield Example(f"{file}, line {number}", {"text": line})

@@ -1,9 +1,8 @@
-"""What a model is trained to do, one objective a file.
+"""What a model is trained to do, one objective a file, which names its description as ``OBJECTIVE``.
 
-    check(config)                  refuses a model that cannot be trained so
-    weight(batch) -> int           what the sum is divided by, known before anything is computed
-    loss_sum(model, batch) -> (sum of the losses, metrics)
+    prepare(batch, tokenizer, seed)    what is random about a batch, by the numbers of its samples
+    weight(batch)                      what the sum is divided by, known before anything is computed
+    loss_sum(model, batch)             sum of the losses, and sums of metrics
 
-The loss of a step is the sum over all its micro-batches by the weight of all of them, so that it does not depend on how
-the batch is cut.
+One that learns from examples also says which ``FIELDS`` they hold, makes a ``sample`` of one, and what head it needs.
 """
