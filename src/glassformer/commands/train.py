@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json as json_text
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -71,7 +72,7 @@ def main(
     sample_every: int | None = None,
     field: tuple[str, ...] = (),
     truncate: bool = False,
-    samples: Literal["windows", "documents"] = "windows",
+    samples: Literal["windows", "documents", "packed"] = "windows",
     threads: int | None = None,
     device: str | None = None,
     dtype: Literal["float32", "bfloat16"] = "float32",
@@ -112,7 +113,7 @@ def main(
         field: The field that holds the text; of examples WORD=NAME, such as label=stars, may be given several times;
             a number is a column of a table without a header.
         truncate: Cut examples that are longer than the model, instead of refusing them.
-        samples: Windows of the text laid end to end, or one document a row.
+        samples: Windows of the text laid end to end, one document a row, or documents packed into rows.
         threads: Processor threads; all cores.
         device: cpu, cuda ...; cuda where there is one.
         dtype: bfloat16 computes in mixed precision, with float32 weights.
@@ -128,9 +129,10 @@ def main(
         import torch
 
         torch.set_num_threads(threads)
-    with Progress() as progress:
+    with Progress() if is_first() else Progress.silent() as progress:
         run = go_on(resume, progress) if resume is not None else begin(said, progress)
-    print_json(summary(run)) if json else print(report(run))
+    if is_first():
+        print_json(summary(run)) if json else print(report(run))
     return EXIT_CODES.get(run.stopped_by or "", 0) if not run.is_finished else 0
 
 
@@ -150,6 +152,11 @@ def refuse_beside_resume(said: dict[str, Any]) -> None:
         )
 
 
+def is_first() -> bool:
+    """Whether this process speaks for all of a run; torchrun numbers them."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def go_on(folder: Path, progress: Progress) -> Run:
     """The rest of a run."""
     progress.update(f"opening {folder} ...")
@@ -163,12 +170,25 @@ def begin(said: dict[str, Any], progress: Progress) -> Run:
     progress.update(f"reading {said['data']} ...")
     import torch
 
+    from glassformer.train.folder import RUN_FILE
+    from glassformer.train.loop import refuse_taken
+    from glassformer.train.parallel import joined, restarts
+
+    device = said["device"] or ("cuda" if torch.cuda.is_available() else "cpu")
+    with joined(device) as group:
+        if group.agreed(restarts() > 0 and (said["out"] / RUN_FILE).is_file()):
+            return go_on(said["out"], progress)  # torchrun began the same command again
+        if group.is_first:
+            refuse_taken(said["out"])
+        return begin_new(said, device, progress)
+
+
+def begin_new(said: dict[str, Any], device: str, progress: Progress) -> Run:
+    """A run in a folder that is free."""
     from glassformer.models.transformer import Transformer
-    from glassformer.train.loop import refuse_taken, train
+    from glassformer.train.loop import train
     from glassformer.train.state import Machine
 
-    refuse_taken(said["out"])
-    device = said["device"] or ("cuda" if torch.cuda.is_available() else "cpu")
     machine = Machine(device=device, dtype=said["dtype"], compile=said["compile"])
     start, objective = start_of(said["model"]), objective_of(said["objective"], said["set"])
     plan = settings(said, reach_of(start), objective, is_new=not isinstance(start, Transformer))

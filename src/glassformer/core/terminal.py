@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import os
@@ -46,19 +47,31 @@ def print_json(value: Any) -> None:
     print(json.dumps(finite(value), ensure_ascii=False, allow_nan=False), flush=True)
 
 
+class Nowhere(io.TextIOBase):
+    """A stream that forgets what is written."""
+
+    def write(self, text: str) -> int:
+        return len(text)
+
+
 class Progress:
     """The state of a long job on stderr; a context, so that the last state is always shown.
 
     On a terminal ``update`` rewrites one line. In a pipe it prints a line at most every ``seconds``, and the last one.
     """
 
-    def __init__(self, stream: TextIO | None = None, *, seconds: float = 10.0) -> None:
+    def __init__(self, stream: TextIO | Nowhere | None = None, *, seconds: float = 10.0) -> None:
         self.stream = sys.stderr if stream is None else stream
         self.live = is_live(self.stream)
         self.seconds = seconds
         self.text = ""
         self.is_shown = True
         self.due = 0.0
+
+    @classmethod
+    def silent(cls) -> Progress:
+        """One that is shown nowhere, for the second process of a job and the others."""
+        return cls(Nowhere())
 
     def update(self, text: str) -> None:
         """The job's state now, one line."""

@@ -10,7 +10,7 @@ micro-batches, the loads are those of each.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -75,9 +75,10 @@ def _real(part: Experts, value: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def settle(model: nn.Module, *, is_taken: bool) -> None:
-    """Move the biases after a step that was taken, and forget its loads."""
+def settle(model: nn.Module, *, is_taken: bool, total: Callable[[Tensor], Tensor] = lambda load: load) -> None:
+    """Move the biases after a step that was taken, and forget its loads; ``total``: the sum over all processes."""
     for part in experts_of(model):
-        if part.load is not None and part.selection_bias is not None and is_taken:
-            part.selection_bias.add_(SPEED * torch.sign(part.load.mean() - part.load))
+        if part.selection_bias is not None and is_taken:
+            load = total(torch.zeros_like(part.selection_bias) if part.load is None else part.load)
+            part.selection_bias.add_(SPEED * torch.sign(load.mean() - load))
         part.load = None

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 import math
+import signal
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
@@ -33,9 +34,10 @@ from glassformer.train.evaluate import Measure, byte_lengths, measure_all, measu
 from glassformer.train.files import Files
 from glassformer.train.folder import RUN_FILE, Checkpoint, newest, prune, publish, write_checkpoint
 from glassformer.train.lock import locked
-from glassformer.train.log import Entry, MetricsLog
+from glassformer.train.log import Entry, MetricsLog, read_metrics
 from glassformer.train.objective import ExampleObjectiveConfig
 from glassformer.train.objectives.next_token import NextTokenConfig
+from glassformer.train.parallel import Group, joined
 from glassformer.train.run import Run
 from glassformer.train.sample import sample_text
 from glassformer.train.state import Machine, State, say_what_differs, surroundings
@@ -107,12 +109,15 @@ def train(
     run, machine = Path(out), machine or Machine()
     plan = Plan(config, data.length)
     _check(model, data, plan)
-    refuse_taken(run)
-    Files().make_folder(run)
-    with locked(run), nullcontext(progress) if progress is not None else Progress() as shown:
-        Files().replace_file(run / RUN_FILE, _described(data, config, machine))
-        state = State(cursor=data.sampler.start)
-        return _Trainer(run, model, data, plan, machine, state, shown, None).run()
+    with joined(machine.device) as group:
+        if group.is_first:
+            refuse_taken(run)
+            Files().make_folder(run)
+        with _held(run, group), _shown(progress, group) as shown:
+            if group.is_first:
+                Files().replace_file(run / RUN_FILE, _described(data, config, machine))
+            state = State(cursor=data.sampler.start)
+            return _Trainer(run, model, data, plan, machine, state, shown, None, group).run()
 
 
 def refuse_taken(run: Path) -> None:
@@ -141,8 +146,9 @@ def resume(folder: str | Path, *, data: TrainingData | None = None, progress: Pr
     run = Path(folder)
     if not (run / RUN_FILE).is_file():
         raise CheckpointError("not the folder of a run", at=run, expected=RUN_FILE)
-    with locked(run), nullcontext(progress) if progress is not None else Progress() as shown:
-        said = read_json(run / RUN_FILE)
+    said = read_json(run / RUN_FILE)
+    machine = Machine(**said["machine"])
+    with joined(machine.device) as group, _held(run, group), _shown(progress, group) as shown:
         config = TrainConfig.from_json(said["train"], f"{run / RUN_FILE}: train")
         checkpoint = newest(run, shown.note)
         model = load(checkpoint.folder)
@@ -152,8 +158,30 @@ def resume(folder: str | Path, *, data: TrainingData | None = None, progress: Pr
             do = "put the old data back, or begin a new run"
             raise DataError("the data changed since the run began", at=run, do=do)
         say_what_differs(checkpoint.facts, shown)
-        machine, state = Machine(**said["machine"]), State.from_json(checkpoint.facts)
-        return _Trainer(run, model, data, Plan(config, data.length), machine, state, shown, checkpoint).run()
+        state = State.from_json(checkpoint.facts)
+        return _Trainer(run, model, data, Plan(config, data.length), machine, state, shown, checkpoint, group).run()
+
+
+def _held(run: Path, group: Group) -> AbstractContextManager[None]:
+    """The folder of a run, for its first process; the others wait until it is there."""
+    if group.is_first:
+        return _opened(run, group)
+    group.wait()
+    return nullcontext()
+
+
+@contextmanager
+def _opened(run: Path, group: Group) -> Iterator[None]:
+    with locked(run):
+        group.wait()
+        yield
+
+
+def _shown(progress: Progress | None, group: Group) -> AbstractContextManager[Progress]:
+    """Where a run is shown: only by its first process."""
+    if not group.is_first:
+        return Progress.silent()
+    return nullcontext(progress) if progress is not None else Progress()
 
 
 class _Trainer:
@@ -167,11 +195,12 @@ class _Trainer:
         state: State,
         progress: Progress,
         checkpoint: Checkpoint | None,
+        group: Group,
     ) -> None:
         self.folder, self.model, self.data, self.plan = run, model, data, plan
         self.config, self.machine, self.state, self.progress = plan.config, machine, state, progress
-        self.learner = _learner(model, data, plan, machine, checkpoint)
-        self.log = MetricsLog(run, upto=state.step)
+        self.learner, self.group = _learner(model, data, plan, machine, checkpoint, group), group
+        self.log = MetricsLog(run, upto=state.step) if group.is_first else None
         self.saved_step = None if checkpoint is None else checkpoint.step
         self.shown_loss: float | None = None
         self.shown_speed = 0.0
@@ -185,18 +214,22 @@ class _Trainer:
             with StopRequest() as stop:
                 if self.saved_step is None:
                     self.save(None)
-                while not stop and not self.is_finished():
+                number = 0
+                while not number and not self.is_finished():
                     self.step(started)
+                    number = self.group.largest(stop.signal or 0)
                 if self.saved_step != self.state.step:
                     self.save(None)
-                self.say_the_end(stop)
+                by = signal.Signals(number).name if number else None
+                self.say_the_end(by)
         finally:
-            self.log.close()
+            if self.log is not None:
+                self.log.close()
             torch.random.set_rng_state(before)
             self.model.set_dropout()
             self.model.eval()
-        by = None if stop.signal is None else stop.signal.name
-        return Run(self.folder, self.log.entries, self.is_finished(), by)
+        entries = read_metrics(self.folder) if self.log is None else self.log.entries
+        return Run(self.folder, entries, self.is_finished(), by)
 
     def is_finished(self) -> bool:
         """Whether the budget is used."""
@@ -208,16 +241,19 @@ class _Trainer:
         before = self.plan.progress(state.step, state.seconds)
         entry = self.learn(before, started)
         now = self.plan.progress(state.step, state.seconds)
-        measured = self.validate() if self.is_due(self.config.eval_every, before, now) else None
+        measured = None
+        if self.is_due(self.config.eval_every, before, now):
+            measured = self.group.agreed(self.validate() if self.group.is_first else None)
         is_better = False
         if measured is not None:
             entry["validation"] = measured
             is_better = state.best_loss is None or measured["loss"] < state.best_loss
             state.best_loss = measured["loss"] if is_better else state.best_loss
-        self.log.append(entry)
+        if self.log is not None:
+            self.log.append(entry)
         if is_better or self.is_due(self.config.save_every, before, now):
             self.save(measured)
-        if self.is_due(self.config.sample_every, before, now):
+        if self.group.is_first and self.is_due(self.config.sample_every, before, now):
             self.sample()
 
     def is_due(self, every: int | None, before: float, now: float) -> bool:
@@ -236,7 +272,7 @@ class _Trainer:
         speed = tokens / max(time.monotonic() - begun, 1e-9)
         state.step += 1
         state.tokens += tokens
-        state.seconds = time.monotonic() - started
+        state.seconds = self.group.agreed(time.monotonic() - started)
         self.count(found)
         self.show(found, speed)
         return {
@@ -302,11 +338,18 @@ class _Trainer:
 
     def save(self, measured: Mapping[str, Any] | None) -> None:
         """Write a checkpoint; the run's own folder becomes the best model so far."""
+        if self.log is not None:
+            self.write(measured)
+        self.saved_step = self.state.step
+        self.group.wait()
+
+    def write(self, measured: Mapping[str, Any] | None) -> None:
+        """The files of a checkpoint."""
+        assert self.log is not None
         self.log.sync()
         loss = None if measured is None else measured["loss"]
         facts = {**self.state.to_json(), **surroundings(), "validation_loss": loss}
         saved = write_checkpoint(self.folder, self.state.step, self.save_model, self.learner.optimizers.state(), facts)
-        self.saved_step = self.state.step
         if self.state.best_loss is None or loss == self.state.best_loss:
             publish(self.folder, saved)
         prune(self.folder, self.config.keep)
@@ -335,10 +378,10 @@ class _Trainer:
         speed_text = f"{self.shown_speed:,.0f} tokens/s"
         self.progress.update(f"step {done}{total} · loss {loss} · {speed_text} · {duration(left)} left")
 
-    def say_the_end(self, stop: StopRequest) -> None:
+    def say_the_end(self, by: str | None) -> None:
         """How to go on after a stop."""
-        if stop.signal is not None and not self.is_finished():
-            why = f"stopped after step {self.state.step} by {stop.signal.name}; everything is saved"
+        if by is not None and not self.is_finished():
+            why = f"stopped after step {self.state.step} by {by}; everything is saved"
             self.progress.note(f"{why} · go on with: glassformer train --resume {self.folder}")
 
 
@@ -352,7 +395,7 @@ def _check(model: Transformer, data: TrainingData, plan: Plan) -> None:
 
 
 def _learner(
-    model: Transformer, data: TrainingData, plan: Plan, machine: Machine, checkpoint: Checkpoint | None
+    model: Transformer, data: TrainingData, plan: Plan, machine: Machine, checkpoint: Checkpoint | None, group: Group
 ) -> Learner:
     model.to(machine.device)
     for weight in model.parameters():  # those of a loaded model lie in its file, wherever they happen to be aligned
@@ -365,7 +408,7 @@ def _learner(
     optimizers = config.optimizer.build(model, config.learning_rate)
     if checkpoint is not None:
         optimizers.load(checkpoint.tensors())
-    return Learner(model, config.objective, optimizers, machine, config.clip, config.seed)
+    return Learner(model, config.objective, optimizers, machine, config.clip, config.seed, group)
 
 
 def _described(data: TrainingData, config: TrainConfig, machine: Machine) -> bytes:

@@ -13,6 +13,7 @@ from glassformer.data.order import mix
 from glassformer.train.balance import settle
 from glassformer.train.objective import ObjectiveConfig
 from glassformer.train.optimizers import Optimizers
+from glassformer.train.parallel import ALONE, Group
 from glassformer.train.state import Machine
 
 
@@ -43,12 +44,13 @@ class Learner:
     machine: Machine
     clip: float | None
     seed: int
+    group: Group = ALONE
 
     def step(self, batch: Batch, *, number: int, micro_rows: int, factor: float) -> Outcome:
         """Take one step.
 
         Args:
-            batch: All of it; the loss is the mean over the whole, however it is cut.
+            batch: All of it, in every process; the loss is the mean over the whole, however it is cut.
             number: Of the step; with the seed it decides what dropout drops.
             micro_rows: Rows that are computed at once.
             factor: Share of the full learning rate.
@@ -56,26 +58,27 @@ class Learner:
         weight = self.objective.weight(batch)
         if weight == 0:
             return Outcome(math.nan, 0.0, 0, False)
-        loss = self._backward(batch, weight, number, micro_rows)
+        loss = self._backward(self.group.rows(batch), weight, number, micro_rows)
+        self.group.sum_gradients(self.model.parameters())
         norm = self._clip()
         is_good = math.isfinite(loss) and math.isfinite(norm)
         if is_good:
             self.optimizers.set_factor(factor)
             self.optimizers.step()
-        settle(self.model, is_taken=is_good)
+        settle(self.model, is_taken=is_good, total=self.group.total)
         self.optimizers.zero_grad()
         return Outcome(loss, norm, weight, is_good)
 
     def _backward(self, batch: Batch, weight: int, number: int, micro_rows: int) -> float:
         self.model.train()
         total = torch.zeros((), device=batch.tokens.device)
-        for turn, micro in enumerate(batch.cut(micro_rows)):
-            torch.manual_seed(mix(self.seed, number, turn) >> 1)
+        for turn, micro in enumerate(batch.cut(micro_rows) if len(batch) else ()):
+            torch.manual_seed(mix(self.seed, number, turn * self.group.size + self.group.rank) >> 1)
             with self.machine.precision():
                 loss, _ = self.objective.loss_sum(self.model, micro)
             (loss / weight).backward()
             total += loss.detach()
-        return total.item() / weight
+        return self.group.total(total).item() / weight
 
     def _clip(self) -> float:
         weights = [weight for weight in self.model.parameters() if weight.grad is not None]
