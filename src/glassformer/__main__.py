@@ -8,11 +8,11 @@ import traceback
 import warnings
 from collections.abc import Sequence
 
-from glassformer.core.errors import GlassformerError
+from glassformer.core.errors import DivergedError, GlassformerError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command line; returns its exit code: 0 done, 1 failed, 2 wrong input, 130 interrupted."""
+    """Run one command line; returns its exit code: 0 done, 1 failed, 2 wrong input, 3 diverged, 130 interrupted."""
     tokens, debug = split_debug(sys.argv[1:] if arguments is None else arguments)
     if not debug:
         quiet_libraries()
@@ -60,6 +60,8 @@ def describe(error: BaseException) -> tuple[str, int]:
     match error:
         case KeyboardInterrupt():
             return "interrupted", 130
+        case DivergedError():
+            return str(error), 3
         case GlassformerError():
             return str(error), 2
         case OSError() if error.strerror:

@@ -103,6 +103,36 @@ def test_json_of_one_prompt(folder, model, capsys):
     assert found == {"prompt": "a", "text": expected(model, "a", max_tokens=5), "tokens": 5, "reason": "length"}
 
 
+def test_beams_and_their_scores(folder, model, tmp_path, capsys):
+    said = {"beams": 4, "length_penalty": 0.4, "no_repeat_ngram": 2, "max_tokens": 9}
+    generate.main(folder, "a", early_stopping="yes", **said)
+    texts = expected(model, "a", n_best=2, early_stopping=True, **said)
+    assert capsys.readouterr().out == texts[0] + "\n"
+    for name, other in {"length_penalty": -9.0, "no_repeat_ngram": None, "beams": 1}.items():
+        scores = [one.score for one in text.completions(model, byte_tokenizer(), ["a"], None, 1, {**said, name: other})]
+        generate.main(folder, "a", json=True, **{**said, name: other})
+        assert json.loads(capsys.readouterr().out)["score"] == pytest.approx(scores[0])
+
+    generate.main(folder, "a", n_best=2, early_stopping="yes", **said)
+    lines = [line.split("\t", 1) for line in capsys.readouterr().out.split("\n")]
+    assert "".join(one for _, one in lines[:1]) == texts[0].split("\n")[0]
+    generate.main(folder, "a", n_best=2, early_stopping="yes", json=True, **said)
+    found = json.loads(capsys.readouterr().out)
+    assert [one["text"] for one in found["n_best"]] == texts
+    assert {name: found[name] for name in ("text", "tokens", "reason", "score")} == found["n_best"][0]
+    assert found["n_best"][0]["score"] >= found["n_best"][1]["score"]
+
+    file = tmp_path / "prompts.txt"
+    file.write_text("one\nthe second\nthree\n")
+    generate.main(folder, prompts=file, batch_size=2, early_stopping="never", json=True, **said)
+    found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    prompts = ["one", "the second", "three"]
+    assert [one["text"] for one in found] == expected(model, prompts, early_stopping="never", **said)
+    assert all("n_best" not in one for one in found)
+    generate.main(folder, prompts=file, early_stopping="never", **said)
+    assert capsys.readouterr().out == "".join(f"> {one['prompt']}\n{one['text']}\n\n" for one in found)
+
+
 def test_edits_of_a_file_are_made(folder, model, tmp_path, capsys):
     made = [EditSpec.of("scale", "blocks.0.attention.heads", {"factor": -3.0}, {"head": 1})]
     edit_files.save(made, tmp_path / "edits.json")
@@ -110,6 +140,8 @@ def test_edits_of_a_file_are_made(folder, model, tmp_path, capsys):
     out = capsys.readouterr().out
     assert out == expected(model, "abc", max_tokens=9, edits=made) + "\n"
     assert out != expected(model, "abc", max_tokens=9) + "\n"
+    generate.main(folder, "abc", max_tokens=9, beams=3, edits=tmp_path / "edits.json")
+    assert capsys.readouterr().out == expected(model, "abc", max_tokens=9, beams=3, edits=made) + "\n"
     edit_files.save([EditSpec.of("zero", "blocks.0.output", {}, {"position": 50})], tmp_path / "far.json")
     with pytest.raises(EditError, match="no such entry"):
         generate.main(folder, "abc", max_tokens=9, edits=tmp_path / "far.json")
@@ -153,6 +185,9 @@ def test_wrong_options_are_one_error_before_the_model_is_read(tmp_path):
         ({"seed": 2}, ConfigError, "seed is for drawing"),
         ({"max_tokens": 0}, DataError, "max_tokens · got 0"),
         ({"stop": ("a", "")}, DataError, "a stop string is empty"),
+        ({"n_best": 2}, ConfigError, "n_best is for beams, and there are none"),
+        ({"beams": 3, "temperature": 1.0}, ConfigError, "beams take the best texts and draw nothing"),
+        ({"beams": 3, "stop": ("a",)}, ConfigError, "a stop string ends a text while it is written"),
         ({"edits": tmp_path / "none.json"}, ConfigError, "no such file"),
     ):
         with pytest.raises(kind, match=message):
@@ -235,3 +270,22 @@ def test_the_command_from_a_pipe(folder, model, glassformer):
     wrong = glassformer("generate", folder, "abc", "--temperature", "-1")
     assert (wrong.returncode, wrong.stdout) == (2, "")
     assert wrong.stderr.splitlines()[-1] == ("glassformer: temperature: out of range · got -1.0 · expected 0 or more")
+
+
+def test_an_adapter_is_merged_into_the_model(folder, model, tmp_path, capsys):
+    from glassformer.checkpoints.adapter import save_adapter
+    from glassformer.checkpoints.folder import load
+    from glassformer.models.adapters import adapt, adapters_of
+    from glassformer.parts.lora import LoraConfig
+
+    adapted = load(folder)
+    adapt(adapted, LoraConfig(targets=("*_proj",)))
+    for part in adapters_of(adapted).values():
+        part.lora_b.data.fill_(0.1)
+    save_adapter(adapted, tmp_path / "adapter")
+    generate.main(folder, "The import", max_tokens=12, adapter=tmp_path / "adapter")
+    out = capsys.readouterr().out
+    assert out == expected(adapted, "The import", max_tokens=12) + "\n"
+    assert out != expected(model, "The import", max_tokens=12) + "\n"
+    with pytest.raises(CheckpointError, match=r"adapter_config\.json: no such file"):
+        generate.main(folder, "The import", adapter=tmp_path)

@@ -91,7 +91,10 @@ WRONG_FILES = {
         changed(("head", "kind"), "TokenHed"),
         r"config\.head\.kind: unknown kind .*'TokenHed'.*TokenHead",
     ),
-    "group": (changed((*BLOCK_PATH, "norm", "kind"), "NormConfig"), r"norm\.kind: unknown kind .*NormConfig' .*RMSNormConfig"),
+    "group": (
+        changed((*BLOCK_PATH, "norm", "kind"), "NormConfig"),
+        r"norm\.kind: unknown kind .*NormConfig' .*RMSNormConfig",
+    ),
     "kind that is no word": (changed(("head", "kind"), ["os"]), r"config\.head\.kind: unknown kind · got \['os'\]"),
     "no kind": (changed(("head",), {"tied": True}), r'config\.head: no kind · expected an object with "kind"'),
     "lacking": (

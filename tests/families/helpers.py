@@ -19,7 +19,7 @@ from glassformer.checkpoints.folder import load
 from glassformer.checkpoints.matching import claims_of
 from glassformer.families import family_of
 from glassformer.models.transformer import Transformer
-from tests.families.forms import FAMILIES, VOCAB, Form
+from tests.families.forms import FAMILIES, IMAGE_FAMILIES, VOCAB, Form
 
 transformers.logging.set_verbosity_error()
 transformers.logging.disable_progress_bar()
@@ -60,7 +60,7 @@ def build(form: Form, seed: int = 0) -> nn.Module:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model = getattr(transformers, form.architecture)(
-            config_class(**copy.deepcopy({**FAMILIES[form.family].sizes, **form.settings}))
+            config_class(**copy.deepcopy({**(FAMILIES | IMAGE_FAMILIES)[form.family].sizes, **form.settings}))
         )
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():

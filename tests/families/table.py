@@ -12,12 +12,13 @@ from typing import Any
 
 from glassformer.families import families
 from glassformer.parts.cache import FullStore, SlidingStore
-from tests.families.forms import BY_NAME, FAMILIES, FORMS
+from tests.families.forms import BY_NAME, FAMILIES, FORMS, IMAGE_FAMILIES, IMAGE_FORMS
 from tests.families.helpers import head_of, make
 
 HEADS = {
     "tokens": "tokens", "hidden": "hidden states", "classify": "classes", "tag": "tags", "span": "spans",
     "choice": "choices", "sentence": "next sentence", "pretrain": "pre-training", "encoder": "encoder alone",
+    "distilled": "classes and a teacher's",
 }  # fmt: skip
 WRITES = ("test_a_folder_saved_back_is_the_folder", "test_a_description_says_a_folder_from_nothing")
 INTRODUCTION = """\
@@ -43,7 +44,7 @@ def write(reports: Iterable[Any], place: Path) -> None:
         test, names = report.nodeid.rpartition("::")[2], re.findall(r"\[(.*?)\]", report.nodeid)
         for name in names[0].split("-", 1)[:1] + names if names else ():
             form = BY_NAME.get(name) or BY_NAME.get(name.removesuffix("-left").removesuffix("-right"))
-            family = form.family if form is not None else name if name in FAMILIES else None
+            family = form.family if form is not None else name if name in FAMILIES | IMAGE_FAMILIES else None
             if family is not None:
                 ran[family].add(test.partition("[")[0])
                 failed |= set() if report.passed else {family}
@@ -55,7 +56,7 @@ def write(reports: Iterable[Any], place: Path) -> None:
 
 
 def _line(family: str, ran: set[str], properties: Mapping[str, Any]) -> str:
-    forms = [form for form in FORMS if form.family == family]
+    forms = [form for form in FORMS + IMAGE_FORMS if form.family == family]
     heads = ", ".join(HEADS.get(head, head) for head in dict.fromkeys(head_of(form) for form in forms))
     outcomes: Mapping[str, int] = properties.get("mutations", {})
     followed, harmless = outcomes.get("followed", 0), outcomes.get("harmless", 0)

@@ -38,7 +38,9 @@ def test_without_the_file_the_family_is_not_known(gpt):
 
 
 def test_one_file_adds_a_family(drop_in, gpt, tmp_path: Path):
-    (source,) = re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
+    (source,) = [
+        text for text in re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL) if "MODEL_TYPES" in text
+    ]
     drop_in("families", "openai_gpt", source)
     theirs, folder = gpt
     model = load(folder)
@@ -56,7 +58,9 @@ def test_one_file_adds_a_family(drop_in, gpt, tmp_path: Path):
 
 
 def test_a_family_takes_nothing_from_the_others(drop_in, tmp_path: Path):
-    (source,) = re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
+    (source,) = [
+        text for text in re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL) if "MODEL_TYPES" in text
+    ]
     before = set(families())
     drop_in("families", "openai_gpt", source)
     (added,) = set(families()) - before

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from glassformer.checkpoints.folder import load, save
 from glassformer.families import families
-from tests.families.forms import FAMILIES, FORMS, PAD
+from tests.families.forms import FAMILIES, FORMS, IMAGE_FORMS, PAD
 from tests.families.helpers import (
     Pair,
     close,
@@ -49,7 +49,7 @@ every_form = pytest.mark.parametrize("pair", NAMES, indirect=True)
 def test_every_architecture_of_every_family_is_compared():
     known = {name for family in families() for name in family.ARCHITECTURES if family.MODEL_TYPES[0] != "glassformer"}
     # what the first version of transformers called T5ForConditionalGeneration, and MosaicML MptForCausalLM
-    assert known - {"T5WithLMHeadModel", "MPTForCausalLM"} == {form.architecture for form in FORMS}
+    assert known - {"T5WithLMHeadModel", "MPTForCausalLM"} == {form.architecture for form in FORMS + IMAGE_FORMS}
 
 
 @every_form

@@ -5,7 +5,7 @@ import torch
 
 from glassformer.core.errors import DataError, EditError, UnsupportedError
 from glassformer.data.batch import Batch, pad_rows
-from glassformer.generate import decode
+from glassformer.generate import decode, steps
 from glassformer.generate.prompt import MAX_TOKENS
 from glassformer.generate.sampling import SamplingConfig
 from glassformer.inside.edits import EditSpec
@@ -86,13 +86,13 @@ def test_ended_rows_leave_the_batch(monkeypatch):
     model, sizes = lively(untied()), []
     rows = rows_of(*LENGTHS)
     new = model.generate(pad_rows(rows), max_tokens=8).rows()
-    forward = decode.Cached.__call__
+    forward = steps.Cached.__call__
 
-    def counting(steps, more):
+    def counting(cached, more):
         sizes.append(len(more.tokens))
-        return forward(steps, more)
+        return forward(cached, more)
 
-    monkeypatch.setattr(decode.Cached, "__call__", counting)
+    monkeypatch.setattr(steps.Cached, "__call__", counting)
     ended = model.generate(pad_rows(rows), max_tokens=8, stop_ids=[new[0][2]])
     assert sizes[0] == 4 > sizes[-1]
     assert sum(sizes) == ended.lengths.sum()

@@ -6,13 +6,13 @@ import pytest
 import torch
 
 from glassformer.core.errors import ConfigError, DataError
+from glassformer.generate.rules import Past, RepetitionPenalty, judged
 from glassformer.generate.sampling import (
     NUCLEUS,
     Sampler,
     SamplingConfig,
     allowed,
     drawn,
-    penalised,
     within_min_p,
     within_top_k,
     within_top_p,
@@ -26,8 +26,8 @@ def kept(logits):
     return (logits > -torch.inf).nonzero()[:, 1].tolist()
 
 
-def sampler(config, rows=1, vocab=4, **said):
-    return Sampler(config, vocab, torch.zeros(rows, 1, dtype=torch.int64), None, **said)
+def sampler(config, rows=1, **said):
+    return Sampler(config, torch.zeros(rows, 1, dtype=torch.int64), None, **said)
 
 
 def test_nothing_is_on_that_was_not_asked_for():
@@ -94,13 +94,14 @@ def test_min_p_keeps_a_share_of_the_best():
 
 def test_the_penalty_lowers_what_is_there_whatever_its_sign():
     logits = torch.tensor([[2.0, -2.0, 2.0, -2.0]])
-    seen = torch.tensor([[True, True, False, False]])
-    assert penalised(logits, seen, 2.0).tolist() == [[1.0, -4.0, 2.0, -2.0]]
+    past = Past.of(torch.tensor([[0, 1, 1]]), None)
+    assert RepetitionPenalty(2.0)(logits, past).tolist() == [[1.0, -4.0, 2.0, -2.0]]
 
 
 def test_the_penalty_counts_the_prompt_without_its_padding_and_what_was_chosen():
     prompt, valid = torch.tensor([[2, 1], [3, 3]]), torch.tensor([[False, True], [True, True]])
-    choose = Sampler(SamplingConfig(repetition_penalty=10.0), 4, prompt, valid)
+    config = SamplingConfig(repetition_penalty=10.0)
+    choose = Sampler(config, prompt, valid, rules=config.rules(()))
     logits = torch.tensor([[1.0, 4.0, 3.0, 2.0]] * 2)
     assert choose(logits, [0, 1]).tolist() == [2, 1], "1 is in the first prompt, 2 was only its padding"
     assert choose(logits, [0, 1]).tolist() == [3, 2]
@@ -115,8 +116,8 @@ def test_all_of_it_in_the_order_and_with_the_formulas_of_transformers():
     for _ in range(50):
         logits = torch.randn(3, 50, generator=generator) * 3
         config = SamplingConfig(temperature=0.7, top_k=20, top_p=0.9, min_p=0.05, repetition_penalty=1.3)
-        choose = Sampler(config, 50, prompt, None)
-        ours = allowed(penalised(logits, choose.seen, 1.3), config).softmax(-1)
+        past = Past.of(prompt, None)
+        ours = allowed(judged(logits, past, config.rules(())), config).softmax(-1)
         expected = logits
         for step in (
             theirs.RepetitionPenaltyLogitsProcessor(1.3),
@@ -149,20 +150,20 @@ def test_any_temperature_above_zero_draws_the_best_in_its_limit():
 
 def test_a_row_has_draws_of_its_own_whatever_stands_beside_it():
     config, logits = SamplingConfig(temperature=1.0, seed=7), torch.zeros(3, 1000)
-    together = sampler(config, rows=3, vocab=1000)
+    together = sampler(config, rows=3)
     steps = [together(logits, [0, 1, 2]).tolist(), together(logits[:2], [0, 2]).tolist()]
     assert len(set(steps[0])) == 3
     for row, later in ((0, 0), (2, 1)):
-        alone = sampler(config, vocab=1000, first_row=row)
+        alone = sampler(config, first_row=row)
         assert [alone(logits[:1], [0]).item() for _ in range(2)] == [steps[0][row], steps[1][later]]
-    other = sampler(SamplingConfig(temperature=1.0, seed=8), rows=3, vocab=1000)
+    other = sampler(SamplingConfig(temperature=1.0, seed=8), rows=3)
     assert other(logits, [0, 1, 2]).tolist() != steps[0]
 
 
 def test_without_a_seed_torch_itself_is_seeded():
     def draws():
         torch.manual_seed(3)
-        return sampler(SamplingConfig(temperature=1.0), rows=5, vocab=1000)(torch.zeros(5, 1000), range(5)).tolist()
+        return sampler(SamplingConfig(temperature=1.0), rows=5)(torch.zeros(5, 1000), range(5)).tolist()
 
     assert draws() == draws()
 

@@ -6,7 +6,8 @@ import torch
 from tokenizers import decoders, models, pre_tokenizers
 
 from glassformer.core.errors import ConfigError, DataError
-from glassformer.generate.text import Writing, generate, stream
+from glassformer.data.batch import pad_rows
+from glassformer.generate.text import Writing, completions, generate, stream
 from glassformer.inside.edits import EditSpec
 from glassformer.models.transformer import SpecialTokens
 from glassformer.tokenizers.kinds import byte_tokenizer
@@ -127,6 +128,61 @@ def test_no_batch_is_refused():
     with pytest.raises(DataError, match="batch_size · got 0"):
         generate(reciting("ab"), BYTES, ["a"], batch_size=0)
     assert generate(reciting("ab"), BYTES, []) == []
+
+
+def test_beams_find_texts_and_their_scores():
+    model = lively(gpt_like().replace(vocab_size=257, head=gpt_like().head.replace(tied=False)))
+    prompts = ["one", "a", "the third of them"]
+    found = model.generate(
+        pad_rows([list(prompt.encode()) for prompt in prompts]), max_tokens=9, beams=4, n_best=3, length_penalty=0.5
+    )
+    texts = [BYTES.decode(row) for row in found.rows()]
+    said = {"max_tokens": 9, "beams": 4, "length_penalty": 0.5}
+    assert generate(model, BYTES, prompts, n_best=3, **said) == [texts[:3], texts[3:6], texts[6:]]
+    assert generate(model, BYTES, prompts, **said) == texts[::3]
+    assert generate(model, BYTES, prompts, batch_size=2, **said) == texts[::3]
+    assert generate(model, BYTES, "a", **said) == texts[3]
+    assert generate(model, BYTES, "a", n_best=2, **said) == texts[3:5]
+    (one,) = completions(model, BYTES, ["a"], None, 16, {**said, "n_best": 2})
+    assert (one.text, one.tokens, one.reason, one.score) == (texts[3], 9, "length", found.scores[3].item())
+    assert [(each.text, each.score) for each in one.n_best] == list(
+        zip(texts[3:5], found.scores[3:5].tolist(), strict=True)
+    )
+    edit = EditSpec.of("scale", "blocks.0.output", {"factor": -2.0}, {"position": 0})
+    assert generate(model, BYTES, "a", edits=[edit], **said) != texts[3]
+
+
+def test_the_text_of_a_beam_is_that_of_a_stream():
+    assert generate(reciting("Whole rds"), BYTES, "W", beams=1) == "hole rds"
+    assert generate(reciting("aé€b"), BYTES, ["a"], beams=3, early_stopping=True) == ["é€b"]
+    model = chain({0: 1, 1: 2, 2: 3}, vocab_size=5)
+    assert generate(model, words(), "the", max_tokens=3, beams=2) == " cat sats"
+    pair = lively(t5_like().replace(vocab_size=257))
+    pair.special = SpecialTokens(decoder_start=0)
+    expected = BYTES.decode(pair.generate(torch.tensor([list(b"translate")]), max_tokens=9, beams=3).rows()[0])
+    assert generate(pair, BYTES, ["x", "translate"], max_tokens=9, beams=3)[1] == expected
+
+
+def test_beams_that_make_no_sense_are_refused():
+    model = reciting("abc")
+    with pytest.raises(ConfigError, match="which text of a beam is the best is known at its end"):
+        stream(model, BYTES, "a", beams=2)
+    with pytest.raises(
+        ConfigError, match="a stop string ends a text while it is written, and beams are compared whole"
+    ):
+        generate(model, BYTES, "a", beams=2, stop="b")
+    with pytest.raises(ConfigError, match=r"beams take the best texts and draw nothing · got temperature=0.5"):
+        generate(model, BYTES, "a", beams=2, temperature=0.5)
+    with pytest.raises(ConfigError, match="early_stopping is for beams, and there are none"):
+        generate(model, BYTES, "a", early_stopping=True)
+    assert generate(model, BYTES, "a", beams=2, temperature=0.0) == "bc"
+
+
+def test_rules_reach_the_text():
+    model = chain({ord("a"): ord("b"), ord("b"): ord("a")})
+    assert generate(model, BYTES, "a", max_tokens=6) == "bababa"
+    assert "ab" not in generate(model, BYTES, "ab", max_tokens=6, no_repeat_ngram=2)
+    assert len(generate(reciting("abc"), BYTES, "a", min_tokens=5, max_tokens=8).encode()) >= 5
 
 
 def test_an_option_that_does_not_exist_is_python_s_error():

@@ -39,6 +39,55 @@ def test_a_cross_store_computes_once():
     assert store.extend(step([2]), compute)[0].flatten().tolist() == [1, 0, 1]
 
 
+def filled(windows, *lengths):
+    """A cache whose keys are all different, and the rows' lengths."""
+    cache = Cache(windows, True, batch=len(lengths), max_positions=12, device=CPU)
+    valid = torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
+    step = cache.advance(rows_of(tuple(valid.shape), CPU, valid=valid), valid.shape[1])
+    for layer, store in enumerate(cache.stores):
+        cache.places(layer, step)
+        new = torch.arange(float(valid.numel() * 4)).reshape(len(lengths), 2, valid.shape[1], 2) + 1000 * layer
+        store.extend(step, lambda new=new: (new, -new))
+    memory = torch.arange(float(len(lengths))).reshape(-1, 1, 1, 1)
+    for cross in cache.cross_stores:
+        cross.extend(step, lambda: (memory, memory))
+    return cache
+
+
+def held(store, upto):
+    return [] if store.key is None else [buffer[:, :, :upto].tolist() for buffer in (store.key, store.value)]
+
+
+def test_beams_that_branch_are_rows_that_are_reordered_and_what_they_share_is_not_touched():
+    parents = torch.tensor([0, 0, 3, 3])
+    for windows in ((None, None), (None, 4)):
+        one, two = filled(windows, 7, 7, 5, 5), filled(windows, 7, 7, 5, 5)
+        before = two.stores[0].key.clone()
+        one.reorder_tokens(parents)
+        two.branch(parents, 0)
+        for ours, theirs in zip(two.stores, one.stores, strict=True):
+            assert held(ours, 7) == held(theirs, 7)
+        assert two.lengths.tolist() == one.lengths.tolist() == [7, 7, 5, 5]
+        assert [ring.held.tolist() for ring in two.rings.values()] == [r.held.tolist() for r in one.rings.values()]
+        assert two.cross_stores[0].pair[0].flatten().tolist() == [0, 1, 2, 3], "the memory is left alone"
+        three = filled(windows, 7, 7, 5, 5)
+        three.branch(parents, 4)
+        assert torch.equal(three.stores[0].key[:, :, :4], before[:, :, :4])
+        assert torch.equal(three.stores[0].key[:, :, 4:7], two.stores[0].key[:, :, 4:7])
+
+
+def test_rows_that_are_more_or_fewer_keep_what_is_used_and_the_memory_goes_its_own_way():
+    cache = filled((None,), 5, 3)
+    before = cache.stores[0].key.clone()
+    cache.reorder_tokens(torch.tensor([1, 1, 0]))
+    assert torch.equal(cache.stores[0].key[:, :, :5], before[[1, 1, 0]][:, :, :5])
+    assert cache.stores[0].key[:, :, 5:].abs().sum() == 0
+    assert cache.lengths.tolist() == [3, 3, 5]
+    assert cache.cross_stores[0].pair[0].flatten().tolist() == [0, 1]
+    cache.reorder_memory(torch.tensor([1]))
+    assert cache.cross_stores[0].pair[0].flatten().tolist() == [1]
+
+
 def test_plain_rows_stay_plain_until_one_is_padded():
     cache = Cache((None,), False, batch=2, max_positions=9, device=CPU)
     assert cache.advance(plain_rows(0, 3, CPU), 3).rows.offset == 0

@@ -41,9 +41,7 @@ def test_a_narrow_table_is_projected():
 
 def test_the_scale_is_rounded_as_the_table_is():
     part = filled(EmbeddingConfig(scale=45.2548)).to(torch.bfloat16)
-    assert torch.equal(
-        part(TOKENS, ROWS), part.tokens.weight[TOKENS] * torch.tensor(45.2548, dtype=torch.bfloat16)
-    )
+    assert torch.equal(part(TOKENS, ROWS), part.tokens.weight[TOKENS] * torch.tensor(45.2548, dtype=torch.bfloat16))
 
 
 WRONG = {

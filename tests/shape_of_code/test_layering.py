@@ -21,7 +21,7 @@ FLOORS = (
     {"parts", "data", "tokenizers"},
     {"models"},
     {"families", "checkpoints"},
-    {"train", "generate", "embed", "inside", "quantize"},
+    {"train", "generate", "embed", "evaluate", "inside", "quantize"},
     {"commands", "lab", "serve"},
 )
 FLOOR = {room: height for height, rooms in enumerate(FLOORS) for room in rooms}

@@ -17,9 +17,10 @@ import pytest
 import torch
 import transformers
 
+from glassformer.__main__ import report
 from glassformer.checkpoints.folder import load
 from glassformer.core import discovery
-from glassformer.core.errors import CheckpointError, ConfigError, DataError, UnknownNameError
+from glassformer.core.errors import CheckpointError, ConfigError, DataError, DivergedError, UnknownNameError
 from glassformer.core.terminal import Progress
 from glassformer.data.sampling import Windows
 from glassformer.tokenizers.kinds import byte_tokenizer
@@ -32,6 +33,7 @@ from glassformer.train.loop import resume, train
 from glassformer.train.optimizers import MuonConfig
 from glassformer.train.run import open_run
 from glassformer.train.schedules import ConstantConfig
+from glassformer.train.spikes import Recent
 from glassformer.train.state import Machine, State
 from tests.train import tiny
 
@@ -348,12 +350,32 @@ def test_a_loss_that_is_not_finite_costs_one_step(begin, tmp_path, said):
     assert "NaN" not in (tmp_path / "run/metrics.jsonl").read_text()
 
 
-def test_too_many_in_a_row_end_the_run_with_the_last_state_saved(begin, tmp_path):
-    model = poisoned(tiny.model(), set(range(6, 100)))
-    with pytest.raises(DataError, match=r"step 15: the loss was not finite 10 times in a row.*lower the learning rate"):
-        begin(model=model, steps=50, save_every=5)
-    assert checkpoints.newest(tmp_path / "run", print).step == 10
-    assert all(torch.isfinite(weight).all() for weight in load(tmp_path / "run/step-00000005").parameters())
+def test_too_many_in_a_row_go_back_past_the_samples_that_did_it(begin, tmp_path, said):
+    model, data = poisoned(tiny.model(), set(range(9, 19))), tiny.data(tmp_path / "text")
+    drawn = []
+    plain = type(data.sampler).draw
+
+    class Watched(type(data.sampler)):
+        def draw(self, cursor, rows, length, progress=0.0):
+            drawn.append(cursor[0])
+            return plain(self, cursor, rows, length, progress)
+
+    object.__setattr__(data, "sampler", Watched(data.sampler.stream, data.sampler.seed))
+    run = begin(model=model, data=data, steps=20, save_every=4)
+    assert run.is_finished and run.steps == 20 and run.entries[-1]["skipped"] == 10
+    assert said.getvalue().count("back to the checkpoint of step 16") == 1
+    assert drawn == sorted(set(drawn))  # no sample twice
+    assert [entry["step"] for entry in run.entries] == list(range(1, 21))
+
+
+def test_a_run_that_goes_wrong_again_and_again_ends_with_the_last_state_saved(begin, tmp_path):
+    model = poisoned(tiny.model(), set(range(6, 1000)))
+    what = r"10 steps in a row went wrong, after 2 ways back to a checkpoint.*lower the learning rate"
+    with pytest.raises(DivergedError, match=what):
+        begin(model=model, steps=500, save_every=5)
+    assert report(DivergedError("x"), debug=False) == 3
+    newest = checkpoints.newest(tmp_path / "run", print).folder
+    assert all(torch.isfinite(weight).all() for weight in load(newest).parameters())
 
 
 def test_what_is_not_finite_in_validation_is_not_the_best(begin, tmp_path):
@@ -465,3 +487,43 @@ def test_a_log_goes_on_after_a_step(tmp_path):
     log.close()
     assert read_metrics(tmp_path) == [{"step": 1}, {"step": 2}, {"step": 3, "loss": 0.1}]
     assert read_metrics(Path("nowhere")) == []
+
+
+# -- steps that go wrong, and runs that end early ----------------------------------------------------------------------
+
+
+def test_a_step_far_above_those_before_it_is_skipped_and_touches_nothing(begin, tmp_path, said):
+    """Its loss is 40 times the usual one: no moment and no weight knows of it."""
+    model, calls = tiny.model(), {"batch": 0}
+
+    def hook(part, inputs, output):
+        calls["batch"] += part.training
+        return output * -60 if part.training and calls["batch"] == 45 else None
+
+    model.register_forward_hook(hook)
+    run = begin(model=model, steps=46, save_every=1, keep=4, dropout=0.0)
+    skipped = [entry["step"] for entry in run.entries if entry["loss"] is None]
+    assert skipped == [45] and said.getvalue().count("step 45 skipped") == 1
+    before, after = ((tmp_path / f"run/step-000000{step}") for step in (44, 45))
+    for name in ("model.safetensors", "training.safetensors"):
+        assert (before / name).read_bytes() == (after / name).read_bytes()
+    assert (tmp_path / "run/step-00000046/model.safetensors").read_bytes() != (after / "model.safetensors").read_bytes()
+
+
+def test_without_a_bound_only_what_is_not_finite_is_skipped():
+    recent = Recent([1.0, 1.1] * 20, [0.5] * 40)
+    assert recent.accepts(2.2, 1.0, 6.0) and not recent.accepts(2.3, 0.5, 6.0) and not recent.accepts(1.0, 1.1, 6.0)
+    wild = Recent([0.1, 2.0] * 20, [0.5] * 40)
+    assert wild.accepts(6.0, 0.5, 6.0) and not wild.accepts(7.0, 0.5, 6.0)  # six of its own deviations
+    assert recent.accepts(99.0, 99.0, None) and not recent.accepts(math.nan, 0.5, None)
+    assert Recent([1.0] * 5, [1.0] * 5).accepts(99.0, 99.0, 6.0)  # too few to say
+    for number in range(200):
+        recent.add(number, number)
+    assert len(recent.losses) == len(recent.norms) == 128 and recent.losses[-1] == 199
+
+
+def test_a_run_ends_when_it_gets_no_better(begin):
+    run = begin(steps=400, eval_every=1, learning_rate=1e-12, patience=3)
+    assert run.is_finished and run.steps < 100
+    losses = [found["loss"] for _, found in run.validation]
+    assert min(losses[-3:]) >= min(losses[:-3])

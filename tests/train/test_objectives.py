@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
+import tokenizers
 import torch
 from torch.nn import functional
 
-from glassformer.core.discovery import load
+from glassformer.core.discovery import load, names
 from glassformer.core.errors import DataError, UnsupportedError
 from glassformer.data.batch import IGNORED
 from glassformer.tokenizers.kinds import byte_tokenizer, train_bpe, train_sequences, train_wordpiece
+from glassformer.tokenizers.tokenizer import Tokenizer
 from glassformer.train.objective import ExampleObjectiveConfig
 from glassformer.train.optimizers import AdamWConfig
 from glassformer.train.presets import bert, gpt, t5
@@ -21,7 +27,10 @@ from glassformer.train.task_data import TaskData, gather, prepare, special_token
 TEXTS = ["the cat sat on the mat", "a dog", "it rained all day and all of the night", "why not", "the mat is on a dog"]
 ROWS = [
     {"text": text, "label": number, "source": text, "target": text[::-1], "words": text.split(),
-     "tags": [word[0] for word in text.split()]}
+     "tags": [word[0] for word in text.split()], "labels": ["one"] * (number == 1) + ["some"] * (number > 0),
+     "question": "which one?", "context": text,
+     "answers": {"text": text.split()[1:2], "answer_start": [text.find(" ") + 1]},
+     "messages": [{"role": "user", "content": text}, {"role": "assistant", "content": text[::-1]}]}
     for text, number in zip(TEXTS, (0, 1, 0, 2, 1), strict=True)
 ]  # fmt: skip
 PAIRED = [{**row, "pair": text} for row, text in zip(ROWS, TEXTS[::-1], strict=True)]
@@ -29,16 +38,37 @@ PAIRED = [{**row, "pair": text} for row, text in zip(ROWS, TEXTS[::-1], strict=T
 TASKS = {
     "classify": (bert, ROWS), "classify pairs": (bert, PAIRED), "classify by a decoder": (gpt, ROWS),
     "regress": (bert, ROWS), "tag": (bert, ROWS), "masked_token": (bert, ROWS), "sequence_to_sequence": (t5, ROWS),
+    "multi_label": (bert, ROWS), "span": (bert, ROWS), "span by a decoder": (gpt, ROWS), "span_corruption": (t5, ROWS),
+    "denoising": (t5, ROWS), "prefix": (gpt, ROWS), "prefix by an encoder": (t5, ROWS),
+    "fill_in_the_middle": (gpt, ROWS), "chat": (gpt, ROWS),
 }  # fmt: skip
 MAKERS = {bert: train_wordpiece, t5: train_sequences, gpt: train_bpe}
+SETTINGS = {"prefix by an encoder": {"encoder": True}}
+TALK = """{% for one in messages %}<|{{ one.role }}|>{{ one.content }}<|end|>
+{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"""
+#: Tokens that a tokenizer gets beside those that it has learned, and what it is told about them.
+EXTRA = {
+    "fill_in_the_middle": (["<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>"], {}),
+    "span_corruption": ([f"<extra_id_{number}>" for number in range(40)], {}),
+    "denoising": (["<mask>"], {"mask_token": "<mask>"}),
+    "chat": (["<|user|>", "<|assistant|>", "<|end|>"], {"chat_template": TALK, "eos_token": "<|end|>"}),
+}
+
+
+def with_tokens(plain: Tokenizer, tokens, settings) -> Tokenizer:
+    """The tokenizer with more special tokens behind the ones that it has."""
+    backend = tokenizers.Tokenizer.from_str(plain._source)
+    backend.add_special_tokens(tokens)
+    return Tokenizer(backend.to_str(), {**plain.settings, **settings})
 
 
 def task(name, seed=0):
     """Objective, model and data."""
     form, rows = TASKS[name]
-    objective: ExampleObjectiveConfig = load("train.objectives", name.partition(" ")[0]).OBJECTIVE()
+    word = name.partition(" ")[0]
+    objective: ExampleObjectiveConfig = load("train.objectives", word).OBJECTIVE(**SETTINGS.get(name, {}))
     examples = gather(rows, rows[:3])
-    tokenizer = MAKERS[form](examples.texts(objective), 300)
+    tokenizer = with_tokens(MAKERS[form](examples.texts(objective), 300), *EXTRA.get(word, ([], {})))
     labels = examples.labels(objective)
     body = form(tokenizer.vocab_size, 64, d_model=16, n_layers=1, n_heads=2)
     model = objective.fit(body, objective.labels(len(labels))).build(seed=seed)
@@ -90,6 +120,21 @@ def test_a_model_of_another_kind_is_refused(name):
         objective.check_model(other)
 
 
+def test_the_page_says_what_each_objective_reads_and_which_settings_it_has():
+    page = (Path(__file__).parents[2] / "docs/objectives.md").read_text("utf-8")
+    rows = {line.split("`")[1]: line for line in page.splitlines() if line.startswith("| `")}
+    assert {*rows} == {*names("train.objectives")}
+    for name, row in rows.items():
+        objective = load("train.objectives", name).OBJECTIVE
+        words = set(re.findall(r"`([a-z_]+)`", row)) | (
+            {"rate", "whole_words"} if "those of `masked_token`" in row else set()
+        )
+        settings = {field.name for field in dataclasses.fields(objective)}
+        assert settings <= words, f"{name}: {settings - words}"
+        if name not in ("next_token", "distill"):
+            assert {*objective.FIELDS} <= words, name
+
+
 def test_the_loss_of_a_class_is_that_of_torch():
     objective, model, data = task("classify")
     batch = batch_of(objective, data)
@@ -131,6 +176,13 @@ WRONG = {
     "tag": ({"words": ["a", "b"], "tags": ["x"]}, "2 words and 1 tags"),
     "sequence_to_sequence": ({"source": "x" * 500, "target": "y"}, "longer than the model"),
     "masked_token": ({"text": 3}, "is not text"),
+    "multi_label": ({"text": "x", "labels": 3}, "is no list of labels"),
+    "span": ({"question": "x", "context": "a b", "answer": "b", "start": 1}, "' ' at character 1 · expected 'b'"),
+    "span_corruption": ({"text": "x"}, "a text is too short"),
+    "denoising": ({"text": "x"}, "a text is too short"),
+    "prefix": ({"text": ""}, "a text is too short"),
+    "fill_in_the_middle": ({"text": ""}, "a text is too short"),
+    "chat": ({"messages": [{"role": "user", "content": "x"}]}, "a conversation without an answer"),
 }
 
 

@@ -7,6 +7,7 @@ import os
 import signal
 from pathlib import Path
 
+import peft
 import pytest
 import torch
 import transformers
@@ -115,7 +116,53 @@ def test_a_published_body_gets_the_head_of_its_family(form, architecture, table,
     torch.testing.assert_close(dict(ours.named_parameters())[body], trained[body], rtol=1e-5, atol=1e-6)
 
 
+def test_parts_are_frozen_and_layers_decay(table, tmp_path):
+    assert train(table, tmp_path / "first", "--steps", "2") == 0
+    further = ["--model", str(tmp_path / "first"), "--freeze", "embedding.*", "--freeze", "encoder.blocks.0.*"]
+    said = [
+        "train",
+        str(table),
+        *CLASSIFY,
+        *further,
+        "--layer-decay",
+        "0.5",
+        "--learning-rate",
+        "0.01",
+        "--batch-rows",
+        "8",
+    ]
+    assert main([*said, "--steps", "4", "--out", str(tmp_path / "second")]) == 0
+    before, after = (dict(load(tmp_path / name).named_parameters()) for name in ("first", "second/step-00000004"))
+    for name in before:
+        is_frozen = name.startswith(("embedding.", "encoder.blocks.0."))
+        assert torch.equal(before[name], after[name]) == is_frozen, name
+
+
+def test_a_low_rank_change_is_trained_and_peft_opens_it(table, tmp_path):
+    assert train(table, tmp_path / "first", "--steps", "2") == 0
+    said = [
+        "train",
+        str(table),
+        *CLASSIFY,
+        "--model",
+        str(tmp_path / "first"),
+        "--lora",
+        "4",
+        "--learning-rate",
+        "0.01",
+    ]
+    assert main([*said, "--batch-rows", "8", "--steps", "4", "--out", str(tmp_path / "second")]) == 0
+    body = transformers.AutoModelForSequenceClassification.from_pretrained(tmp_path / "first")
+    theirs = peft.PeftModel.from_pretrained(body, tmp_path / "second/step-00000004/adapter").eval()
+    tokens = torch.randint(5, 60, (3, 9))
+    ours = load(tmp_path / "second/step-00000004")
+    torch.testing.assert_close(ours(tokens), theirs(input_ids=tokens).logits, rtol=1e-4, atol=1e-5)
+
+
 REFUSED = {
+    "an optimizer": (["--optimizer", "adma"], "no such optimizer"),
+    "no rank": (["--lora-targets", "*.q_proj"], "--lora-targets without a rank"),
+    "nothing to freeze": (["--freeze", "nothing.*"], "nothing.*"),
     "two lengths": (["--epochs", "2", "--steps", "3"], "two lengths of one run"),
     "a setting": (["--set", "smoothness=1"], "no field 'smoothness'"),
     "no setting": (["--set", "smoothing"], "not NAME=VALUE"),

@@ -22,6 +22,7 @@ import torch
 from torch import nn
 
 from glassformer.checkpoints import tensors as files
+from glassformer.checkpoints.adapter import load_adapter
 from glassformer.checkpoints.keys import SPECIAL, Keys
 from glassformer.checkpoints.matching import Match, check_layers, match
 from glassformer.checkpoints.sentence import read_sentence, transformer_folder
@@ -66,12 +67,14 @@ def load(
     dtype: str | torch.dtype | None = None,
     device: str | torch.device = "cpu",
     check: bool = False,
+    adapter: str | Path | None = None,
 ) -> Transformer:
     """The model of a Hugging Face folder, or of our own; ``org/name`` means the local cache of the hub, then the hub.
 
     dtype: None computes in float32 on a CPU, whatever the files hold, and in the files' type elsewhere. Weights that
     need no conversion stay in the files until they are used; do not write into those files while the model lives.
-    check: read all of them now, and refuse one that is not finite, in its file or in ``dtype``.
+    check: read all of them now, and refuse one that is not finite, in its file or in ``dtype`` · adapter: a folder of
+    peft, whose changes of low rank are put on the model (``glassformer.models.adapters.merge`` merges them).
 
     Raises:
         CheckpointError: a missing, extra or misshapen tensor, an unknown key, a broken file; with the path.
@@ -95,6 +98,8 @@ def load(
     remember(model, described.origin)
     if sentence is not None:
         model.__dict__["sentence"] = sentence
+    if adapter is not None:
+        load_adapter(model, adapter)
     return model.eval()
 
 

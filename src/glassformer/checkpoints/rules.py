@@ -26,7 +26,7 @@ class Rule:
     """One tensor of theirs is one or more of ours, stacked along ``axis`` after the transpose of the last two axes.
 
     groups: ours are cut into so many pieces each, which stand in turn (queries, keys and values of each head) · each:
-    theirs is slice # of ours · row: theirs has a leading axis of one · older: a name that it has in other files.
+    theirs is slice # of ours · row: theirs has so many leading axes of one · older: a name that it has in other files.
     """
 
     theirs: str
@@ -35,7 +35,7 @@ class Rule:
     older: str | None = None
     groups: int = 1
     axis: int = 0
-    row: bool = False
+    row: int = 0
     each: bool = False
 
     @property
@@ -45,7 +45,7 @@ class Rule:
 
     def load(self, tensor: Tensor, sizes: Sequence[torch.Size]) -> list[Tensor]:
         """Our tensors, for our shapes."""
-        tensor = tensor[0] if self.row else tensor
+        tensor = tensor[(0,) * self.row]
         tensor = tensor.mT if self.transposed else tensor
         if len(sizes) == 1:
             return [tensor]
@@ -57,7 +57,7 @@ class Rule:
         """Their tensor."""
         joined = tensors[0] if len(tensors) == 1 else self._join(tensors)
         joined = joined.mT if self.transposed else joined
-        return joined[None] if self.row else joined
+        return joined[(None,) * self.row]
 
     def _join(self, tensors: Sequence[Tensor]) -> Tensor:
         grouped = [tensor.unflatten(self.axis, (self.groups, -1)) for tensor in tensors]
@@ -69,10 +69,10 @@ class Rule:
         shape[self.axis] = sum(size[self.axis] for size in sizes)
         if self.transposed:
             shape[-2:] = shape[:-3:-1]
-        return (1, *shape) if self.row else tuple(shape)
+        return (*[1] * self.row, *shape)
 
 
-def Rename(theirs: str, ours: str, *, older: str | None = None, row: bool = False) -> Rule:
+def Rename(theirs: str, ours: str, *, older: str | None = None, row: int = 0) -> Rule:
     """The same tensor under another name."""
     return Rule(theirs, (ours,), older=older, row=row)
 

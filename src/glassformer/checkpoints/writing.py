@@ -24,6 +24,7 @@ from glassformer.core.config import Config
 from glassformer.core.errors import CheckpointError, GlassformerError
 from glassformer.core.files import readable, staged_folder
 from glassformer.families import families, family_of
+from glassformer.models.adapters import adapters_of
 from glassformer.models.transformer import SpecialTokens, Transformer, TransformerConfig
 from glassformer.parts.attention import AttentionConfig
 from glassformer.parts.head import TokenHeadConfig
@@ -83,6 +84,9 @@ def save(
     if any(weight.is_meta for weight in model.parameters()):
         do = "build it with a seed, or load it"
         raise CheckpointError("a model without weights cannot be saved", at=place, do=do)
+    if adapters_of(model):
+        do = "merge it (glassformer.models.adapters), or save it alone (glassformer.checkpoints.adapter)"
+        raise CheckpointError("a model with an adapter", at=place, do=do)
     if overwrite:
         _check_replaceable(place)
     written, keys = _sayable(model, family)

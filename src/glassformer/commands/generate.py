@@ -13,12 +13,15 @@ from glassformer.core.errors import DataError
 from glassformer.core.terminal import Progress, is_live, print_json, styled
 
 if TYPE_CHECKING:
-    from glassformer.generate.text import Completion, Options, Writing
+    from glassformer.generate.text import AllOptions, Completion, Searching, Writing
     from glassformer.models.transformer import Transformer
     from glassformer.tokenizers.tokenizer import Tokenizer
 
 #: Characters with which a text could steer a terminal; line break and tab are text.
 STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+#: What beams call it in Python.
+STOPPING: dict[str, bool | Literal["never"]] = {"yes": True, "no": False, "never": "never"}
 
 
 def main(
@@ -33,9 +36,15 @@ def main(
     top_p: float | None = None,
     min_p: float | None = None,
     repetition_penalty: float | None = None,
+    no_repeat_ngram: int | None = None,
     seed: int | None = None,
+    beams: int | None = None,
+    length_penalty: float | None = None,
+    n_best: int | None = None,
+    early_stopping: Literal["yes", "no", "never"] | None = None,
     stop: tuple[str, ...] = (),
     edits: Path | None = None,
+    adapter: Path | None = None,
     batch_size: int = 16,
     json: bool = False,
     threads: int | None = None,
@@ -56,9 +65,16 @@ def main(
         top_p: Draw from the best tokens that together reach this probability.
         min_p: Draw from the tokens with at least this share of the best one's probability.
         repetition_penalty: Divide the scores of tokens that are already there by this; 1 changes nothing.
+        no_repeat_ngram: No so many tokens in a row a second time, the prompt included.
         seed: The same draws each time.
+        beams: Search the most probable text, continuing so many at once; nothing is drawn.
+        length_penalty: Divide the score of a text by its length to this power, 1 when left out; more favours long ones.
+        n_best: Print so many of the best texts of each prompt, one a line behind its score.
+        early_stopping: End a search when it has as many texts as beams (yes), when the best beam is worse than all of
+            them (no, and when left out), or when no length can make it better (never).
         stop: End the text before this string; may be given several times.
         edits: A file of edits that are made to the model's values in every step.
+        adapter: A folder of peft with low-rank changes of the model, which are merged into it.
         batch_size: How many prompts of a file are computed together.
         json: Print one JSON object a prompt, with the number of tokens and the reason for ending.
         threads: Processor threads to compute with.
@@ -73,15 +89,17 @@ def main(
     texts = asked(prompt, prompts)
     if threads is not None and threads < 1:
         raise DataError("threads", got=threads, expected="at least 1")
-    options: Options = {
+    options: AllOptions = {
         "max_tokens": max_tokens, "stop": stop, "temperature": temperature, "top_k": top_k, "top_p": top_p,
-        "min_p": min_p, "repetition_penalty": repetition_penalty, "seed": seed,
+        "min_p": min_p, "repetition_penalty": repetition_penalty, "no_repeat_ngram": no_repeat_ngram, "seed": seed,
+        "beams": beams, "length_penalty": length_penalty, "n_best": n_best,
+        "early_stopping": None if early_stopping is None else STOPPING[early_stopping],
     }  # fmt: skip
     understood(options)
     made = None if edits is None else load_edits(edits)
     with Progress() as progress:
         progress.update(f"loading {model} ...")
-        loaded, tokenizer = load(model, dtype, device)
+        loaded, tokenizer = load(model, dtype, device, adapter)
     with thread_count(threads), edited(loaded, made):
         batches = writings(loaded, tokenizer, texts, batch_size, options)
         ended = [write_one(next(batches), json)] if prompts is None else write_all(batches, len(texts), json)
@@ -119,23 +137,27 @@ def lines(text: str, file: Path) -> list[str]:
     return found
 
 
-def load(model: str, dtype: str | None, device: str) -> tuple[Transformer, Tokenizer]:
-    """The model and its tokenizer; the tokenizer first, for it is the sooner to fail."""
+def load(model: str, dtype: str | None, device: str, adapter: Path | None = None) -> tuple[Transformer, Tokenizer]:
+    """The model, an adapter merged into it, and its tokenizer; the tokenizer first, for it is the sooner to fail."""
     from glassformer.checkpoints.folder import load as load_model
     from glassformer.core.hub import local
     from glassformer.core.machine import compute_dtype
+    from glassformer.models.adapters import merge
     from glassformer.tokenizers.tokenizer import Tokenizer
 
     place = local(model)
     tokenizer = Tokenizer.load(place)
     kind = compute_dtype(device) if dtype == "auto" else dtype
-    return load_model(place, dtype=kind, device=device), tokenizer
+    loaded = load_model(place, dtype=kind, device=device, adapter=adapter)
+    if adapter is not None:
+        merge(loaded)
+    return loaded, tokenizer
 
 
 # -- texts out ---------------------------------------------------------------------------------------------------------
 
 
-def write_one(writing: Writing, json: bool) -> Completion:
+def write_one(writing: Writing | Searching, json: bool) -> Completion:
     """Print what follows one prompt: as it comes, or one JSON object at the end; also where Ctrl-C ends it."""
     completion, shown = writing.completions[0], 0
     try:
@@ -153,10 +175,17 @@ def write_one(writing: Writing, json: bool) -> Completion:
 
 def end_one(completion: Completion, shown: int, json: bool) -> None:
     """Print what is left of a text of which so many characters were shown."""
-    print_json(described(completion)) if json else print(visible(completion.text[shown:]))
+    print_json(described(completion)) if json else print(visible(written(completion)[shown:]))
 
 
-def write_all(batches: Iterator[Writing], count: int, json: bool) -> list[Completion]:
+def written(completion: Completion) -> str:
+    """The text, or of several one a line behind its score."""
+    if not completion.n_best:
+        return completion.text
+    return "\n".join(f"{one.score:.4f}\t{one.text}" for one in completion.n_best)
+
+
+def write_all(batches: Iterator[Writing | Searching], count: int, json: bool) -> list[Completion]:
     """Print what follows each of ``count`` prompts, batch by batch; also what there is where Ctrl-C ends it."""
     ended: list[Completion] = []
     start = time.monotonic()
@@ -188,13 +217,20 @@ def show_all(completions: list[Completion], json: bool) -> None:
             print_json(described(completion))
         else:
             header = styled(f"> {visible(completion.prompt)}", "bold", stream=sys.stdout)
-            print(f"{header}\n{visible(completion.text)}\n", flush=True)
+            print(f"{header}\n{visible(written(completion))}\n", flush=True)
 
 
 def described(completion: Completion) -> dict[str, object]:
     """What ``--json`` says; a text that Ctrl-C ended is interrupted."""
+    said = {"prompt": completion.prompt, **text_of(completion)}
+    return {**said, "n_best": [text_of(one) for one in completion.n_best]} if completion.n_best else said
+
+
+def text_of(completion: Completion) -> dict[str, object]:
+    """A text, its length, why it ended and, of a beam, its score."""
     reason = completion.reason or "interrupted"
-    return {"prompt": completion.prompt, "text": completion.text, "tokens": completion.tokens, "reason": reason}
+    said: dict[str, object] = {"text": completion.text, "tokens": completion.tokens, "reason": reason}
+    return said if completion.score is None else {**said, "score": completion.score}
 
 
 def visible(text: str) -> str:

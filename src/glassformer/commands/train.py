@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import inspect
-import json as json_text
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
+from glassformer.commands._settings import fields_of, objective_of, reads_text, settings
 from glassformer.core.errors import ConfigError
 from glassformer.core.terminal import Progress, print_json
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from glassformer.models.transformer import Transformer, TransformerConfig
     from glassformer.tokenizers.tokenizer import Tokenizer
     from glassformer.train.config import TrainConfig
-    from glassformer.train.objective import ObjectiveConfig
     from glassformer.train.run import Run
     from glassformer.train.task_data import TaskData
 
@@ -28,13 +27,6 @@ if TYPE_CHECKING:
 
 #: What may stand beside --resume; everything else is what the run began with.
 WITH_RESUME = {"resume", "threads", "json"}
-STEPS = 1000
-CONTEXT = 256
-#: Highest rate of AdamW, where nothing is said: beside Muon, alone, and for a model that was trained before.
-RATES = {"muon": 0.004, "adamw": 0.002}
-FURTHER_RATE = 1e-4
-#: Objectives that also learn from running text, and formats that hold examples and no running text.
-BY_TEXT, EXAMPLES = ("next_token", "masked_token"), (".csv", ".tsv")
 #: The tokenizer that is made for a preset of each form, where nothing is said.
 USUAL = {"bert": "wordpiece:4096", "t5": "sequences:4096"}
 EXIT_CODES = {"SIGINT": 130, "SIGTERM": 143}
@@ -60,23 +52,34 @@ def main(
     micro_tokens: int | None = None,
     context: tuple[int, ...] = (),
     learning_rate: float | None = None,
-    optimizer: Literal["adamw", "muon"] | None = None,
+    optimizer: str | None = None,
     matrix_rate: float | None = None,
     weight_decay: float | None = None,
-    schedule: Literal["cosine", "wsd", "linear", "constant"] = "cosine",
+    schedule: Literal[
+        "cosine", "wsd", "linear", "constant", "inverse-sqrt", "noam", "polynomial", "cosine-restarts"
+    ] = "cosine",
     warmup: int | None = None,
     dropout: float = 0.0,
+    freeze: tuple[str, ...] = (),
+    layer_decay: float | None = None,
+    lora: int | None = None,
+    lora_targets: tuple[str, ...] = (),
+    ema: float | None = None,
+    patience: int | None = None,
     seed: int = 0,
     eval_every: int | None = None,
     save_every: int | None = None,
     sample_every: int | None = None,
     field: tuple[str, ...] = (),
+    format: str | None = None,
     truncate: bool = False,
+    augment: tuple[str, ...] = (),
     samples: Literal["windows", "documents", "packed"] = "windows",
     threads: int | None = None,
     device: str | None = None,
     dtype: Literal["float32", "bfloat16"] = "float32",
     compile: bool = False,
+    recompute: Literal["blocks", "products"] | None = None,
     json: bool = False,
 ) -> int:
     """Train a model; RUN becomes a model folder that every other command opens, and `transformers` too.
@@ -89,7 +92,7 @@ def main(
         validation: Examples to measure with; a tenth of DATA when left out.
         out: The folder of the run, which must not exist yet.
         resume: Go on with the run in this folder, bit for bit; nothing but --threads and --json goes with it.
-        model: gpt-, llama-, bert- or t5-tiny or -small, a description in a .json file, or a model folder.
+        model: gpt-, llama-, bert-, t5- or vit-tiny or -small, a description in a .json file, or a model folder.
         tokenizer: bytes, chars, bpe:SIZE, or a tokenizer.json; the model folder's own, else bpe:2048.
         steps: How many steps; 1000 if neither tokens nor minutes are given.
         tokens: How many tokens to learn from instead.
@@ -100,24 +103,34 @@ def main(
         micro_tokens: Of these, how many at once; fewer need less memory and change nothing else.
         context: Tokens of a sample, 256; given several times, the training is divided into equal parts.
         learning_rate: The highest rate, that of AdamW: 0.004 beside muon, else 0.002, and 0.0001 for a model folder.
-        optimizer: muon moves the matrices of the blocks, with AdamW for the rest; a model folder is trained by adamw.
+        optimizer: adamw, muon (the matrices of the blocks, with AdamW for the rest), adafactor, lion, or the path of a
+            class, such as torch.optim.SGD; muon for a new model, adamw for a model folder.
         matrix_rate: The highest rate of Muon, 0.02.
         weight_decay: How fast matrices shrink, 0.1.
         schedule: How the rate falls.
         warmup: Steps over which the rate rises; 3 % of all.
         dropout: Share of values that are dropped in training.
+        freeze: Parameters that stay as they are, such as "embedding.*" or "encoder.blocks.[0-5].*"; several times.
+        layer_decay: The rate of each layer as a share of that of the layer above.
+        lora: Train low-rank changes of this rank instead of the weights.
+        lora_targets: The linear maps that they change, "*.q_proj" and "*.v_proj" when left out.
+        ema: Keep an average of the weights, which forgets by this factor a step, and measure and save that.
+        patience: End after so many measurements without a better one.
         seed: Decides the first weights, the order of the text and what is dropped.
         eval_every: Steps between measurements on held-out text; ten times a run, 0 for only at the end.
         save_every: Steps between checkpoints; ten times a run, 0 for only at the end.
         sample_every: Steps between samples of what the model writes; ten times a run, 0 for only at the end.
         field: The field that holds the text; of examples WORD=NAME, such as label=stars, may be given several times;
             a number is a column of a table without a header.
+        format: The format of the examples, where neither the suffix nor the first line says it: table, conll, fasta ...
         truncate: Cut examples that are longer than the model, instead of refusing them.
+        augment: What is done to pictures: flip, crop, resized-crop, erasing, rand, mixup, cutmix; several times.
         samples: Windows of the text laid end to end, one document a row, or documents packed into rows.
         threads: Processor threads; all cores.
         device: cpu, cuda ...; cuda where there is one.
         dtype: bfloat16 computes in mixed precision, with float32 weights.
         compile: Compile the blocks first: slow to start, faster then on some machines.
+        recompute: Keep less for the backward pass and compute it again: the inputs of blocks alone, or their products.
         json: Print one JSON object at the end.
     """
     said = dict(locals())
@@ -189,16 +202,34 @@ def begin_new(said: dict[str, Any], device: str, progress: Progress) -> Run:
     from glassformer.train.loop import train
     from glassformer.train.state import Machine
 
-    machine = Machine(device=device, dtype=said["dtype"], compile=said["compile"])
+    machine = Machine(device=device, dtype=said["dtype"], compile=said["compile"], recompute=said["recompute"])
     start, objective = start_of(said["model"]), objective_of(said["objective"], said["set"])
     plan = settings(said, reach_of(start), objective, is_new=not isinstance(start, Transformer))
-    by_text = said["objective"] in BY_TEXT and format_of(said["data"]) not in EXAMPLES
-    make = begin_text if by_text else begin_examples
-    model, data, plan = make(said, plan, start, progress)
+    model, data, plan = maker_of(said, objective)(said, plan, start, progress)
     parameters = sum(weight.numel() for weight in model.parameters())
-    counts = f"{data.tokens:,} tokens to learn from"
-    progress.note(f"{parameters / 1e6:.2f} M parameters · {data.tokenizer.vocab_size} kinds of tokens · {counts}")
+    progress.note(f"{parameters / 1e6:.2f} M parameters · {told(data)}")
     return train(model, data, plan, out=said["out"], machine=machine, progress=progress)
+
+
+def maker_of(said: dict[str, Any], objective: Any) -> Callable[..., tuple[Transformer, Any, TrainConfig]]:
+    """What makes model and data of a run: from running text, from examples, or from pictures."""
+    from glassformer.commands._images import begin_images
+
+    has_pictures = "image" in getattr(objective, "FIELDS", ())
+    if said["augment"] and not has_pictures:
+        raise ConfigError("--augment is for pictures", got=f"--objective {said['objective']}")
+    if has_pictures:
+        return begin_images
+    return begin_text if reads_text(said["objective"], said["data"]) else begin_examples
+
+
+def told(data: Any) -> str:
+    """How much there is to learn from."""
+    from glassformer.train.image_data import ImageData
+
+    if isinstance(data, ImageData):
+        return f"{len(data.sampler.examples):,} pictures to learn from"
+    return f"{data.tokenizer.vocab_size} kinds of tokens · {data.tokens:,} tokens to learn from"
 
 
 def begin_text(
@@ -208,7 +239,7 @@ def begin_text(
     from glassformer.models.transformer import Transformer
     from glassformer.train.presets import preset
 
-    for option in ("epochs", "batch_rows", "validation"):
+    for option in ("epochs", "batch_rows", "validation", "format"):
         if said[option] is not None:
             raise ConfigError(f"--{option.replace('_', '-')} is for examples", got=f"--objective {said['objective']}")
     data = read(said, plan, has_own=isinstance(start, Transformer))
@@ -227,7 +258,7 @@ def begin_examples(
     from glassformer.train.task_data import gather, prepare, special_tokens
 
     objective: Any = plan.objective
-    examples = gather(said["data"], said["validation"], fields=fields_of(said["field"]))
+    examples = gather(said["data"], said["validation"], fields=fields_of(said["field"]), format=said["format"])
     tokenizer = tokenizer_of(said, examples.texts(objective), start)
     if isinstance(start, str):
         start = preset(start, tokenizer.vocab_size, max(plan.contexts))
@@ -253,47 +284,6 @@ def begin_examples(
     return model, data, plan.replace(context=None)
 
 
-def objective_of(word: str, settings: tuple[str, ...]) -> ObjectiveConfig:
-    """The description of an objective; ``settings``: NAME=VALUE each.
-
-    Raises:
-        UnknownNameError: There is no such objective.
-        ConfigError: It has no such setting, or not of that value.
-    """
-    from glassformer.core.discovery import load
-
-    known: type[ObjectiveConfig] = load("train.objectives", word).OBJECTIVE
-    return known().replace(**{name: value_of(text) for name, text in map(parted, settings)})
-
-
-def fields_of(fields: tuple[str, ...]) -> dict[str, str]:
-    """WORD=NAME each; a name alone is that of the text."""
-    return dict(parted(field) if "=" in field else ("text", field) for field in fields)
-
-
-def parted(text: str) -> tuple[str, str]:
-    """The two sides of NAME=VALUE."""
-    name, sign, value = text.partition("=")
-    if not sign or not name or not value:
-        raise ConfigError("not NAME=VALUE", got=text)
-    return name, value
-
-
-def value_of(text: str) -> Any:
-    """A number, true or false, or the text itself."""
-    try:
-        return json_text.loads(text)
-    except ValueError:
-        return text
-
-
-def format_of(place: str) -> str:
-    """The suffix that says a file's format, without that of a compression."""
-    from glassformer.data.files import format_suffix
-
-    return format_suffix(Path(place))
-
-
 def tokenizer_of(said: dict[str, Any], texts: Iterable[str], start: Start) -> Tokenizer:
     """The model's own tokenizer, one from a file, or one that is made from texts."""
     from glassformer.models.transformer import Transformer
@@ -314,15 +304,21 @@ def start_of(name: str) -> Start:
     """
     from glassformer.checkpoints.folder import load
     from glassformer.models.transformer import TransformerConfig
-    from glassformer.train.presets import preset
+    from glassformer.train.presets import IMAGE_PRESETS, preset
 
     place = Path(name)
-    if place.is_file() or place.suffix == ".json":
+    if start_is_new(name):
         return TransformerConfig.load(place)
     if place.is_dir() or len(place.parts) > 1:
         return load(name)
-    preset(name, 1, 1)
+    if name not in IMAGE_PRESETS:
+        preset(name, 1, 1)
     return name
+
+
+def start_is_new(name: str) -> bool:
+    """Whether a name is that of a file with a description."""
+    return Path(name).is_file() or Path(name).suffix == ".json"
 
 
 def reach_of(start: Start) -> int | None:
@@ -352,35 +348,6 @@ def read(said: dict[str, Any], plan: TrainConfig, *, has_own: bool) -> TextData:
     field = fields_of(said["field"]).get("text", "text")
     options = {name: said[name] for name in ("samples", "seed")}
     return read_text(said["data"], tokenizer, length=max(plan.contexts), field=field, **options)
-
-
-def settings(said: dict[str, Any], reach: int | None, objective: ObjectiveConfig, *, is_new: bool) -> TrainConfig:
-    """The description of the training; samples are as long as the model reaches, where nothing is said."""
-    from glassformer.train.config import TrainConfig
-    from glassformer.train.optimizers import OPTIMIZERS
-    from glassformer.train.schedules import SCHEDULES
-
-    changes = {"weight_decay": said["weight_decay"], "learning_rate": said["matrix_rate"]}
-    word = said["optimizer"] or ("muon" if is_new else "adamw")
-    if said["matrix_rate"] is not None and word != "muon":
-        raise ConfigError("--matrix-rate is the rate of Muon", got=f"--optimizer {word}")
-    optimizer = OPTIMIZERS[word](**{name: value for name, value in changes.items() if value is not None})
-    usual = RATES[word] if is_new else FURTHER_RATE
-    has_budget = any(said[name] is not None for name in ("steps", "tokens", "minutes"))
-    if has_budget and said["epochs"] is not None:
-        raise ConfigError("two lengths of one run", got="--epochs and another", do="say one of them")
-    same = ("tokens", "minutes", "batch_tokens", "micro_tokens", "dropout", "seed")
-    looks = ("eval_every", "save_every", "sample_every")
-    return TrainConfig(
-        steps=said["steps"] if has_budget else STEPS,
-        learning_rate=usual if said["learning_rate"] is None else said["learning_rate"],
-        context=said["context"] or min(CONTEXT, reach or CONTEXT),
-        warmup_steps=said["warmup"],
-        schedule=SCHEDULES[said["schedule"]](),
-        optimizer=optimizer,
-        objective=objective,
-        **{name: said[name] for name in (*same, *looks)},
-    )
 
 
 def summary(run: Run) -> dict[str, Any]:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import sys
+from collections.abc import Collection
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from types import ModuleType
 
-from glassformer.core.errors import UnknownNameError, near
+from glassformer.core.errors import UnknownNameError, UnsupportedError, near
 
 
 @cache
@@ -40,6 +42,28 @@ def load(package: str, name: str) -> ModuleType:
 def load_all(package: str) -> tuple[ModuleType, ...]:
     """Import every module of ``glassformer.<package>``."""
     return tuple(load(package, name) for name in names(package))
+
+
+def class_at(path: str, packages: Collection[str]) -> type:
+    """A class by its dotted path, from a module that is imported already or from one of some packages.
+
+    Paths may stand in files: nothing else is ever imported for one.
+
+    Raises:
+        UnknownNameError: There is no such class.
+        UnsupportedError: Its package is none of them, or not installed.
+    """
+    module, _, name = path.rpartition(".")
+    if module not in sys.modules and module.partition(".")[0] not in packages:
+        do = f"import {module} first, in Python"
+        raise UnsupportedError("a package that is not known", got=path, expected=", ".join(packages), do=do)
+    try:
+        found = getattr(sys.modules.get(module) or importlib.import_module(module), name, None)
+    except ImportError as error:
+        raise UnsupportedError(f"{module} cannot be imported", got=error, do="install it") from error
+    if not isinstance(found, type):
+        raise UnknownNameError("no such class", got=path)
+    return found
 
 
 @cache

@@ -4,6 +4,7 @@
     ├── ConfigError        a description that cannot be built            (also a ValueError)
     ├── CheckpointError    a folder or file that cannot be read or written (also a ValueError)
     ├── DataError          text, labels or samples that cannot be used   (also a ValueError)
+    ├── DivergedError      a training that went wrong again and again    (also a RuntimeError)
     ├── EditError          a read or an edit that cannot be done         (also a ValueError)
     ├── UnknownNameError   a name that does not exist                    (also a KeyError)
     └── UnsupportedError   a combination that does not work              (also a RuntimeError)
@@ -50,6 +51,10 @@ class CheckpointError(GlassformerError, ValueError):
 
 class DataError(GlassformerError, ValueError):
     """Text, labels or samples that cannot be used."""
+
+
+class DivergedError(GlassformerError, RuntimeError):
+    """A training whose steps go wrong again and again; the command line ends with a code of its own."""
 
 
 class EditError(GlassformerError, ValueError):

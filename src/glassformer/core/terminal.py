@@ -14,7 +14,7 @@ from typing import Any, TextIO
 STYLES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "blue": "34", "cyan": "36"}
 
 
-def is_live(stream: TextIO) -> bool:
+def is_live(stream: TextIO | io.TextIOBase) -> bool:
     """True where a line can be rewritten: a terminal that is not a dumb one."""
     return stream.isatty() and os.environ.get("TERM") != "dumb"
 

@@ -21,13 +21,14 @@ class Batch:
     """Rows of tokens of one length.
 
     Args:
-        tokens: int64, batch position.
+        tokens: int64, batch position; or images: float, batch channel height width, each of which counts as one token.
         valid: bool, batch position; True marks a real token. None where every token is real.
         segments: int64, batch position; the token types of encoders. None where there is one segment.
         target: What the decoder of an encoder-decoder is given, as many rows.
         labels: What an objective compares with, each with the batch as its first axis; positions without a label hold
             ``IGNORED``.
         samples: int64, batch; which sample of the training each row is, which decides what is random about it.
+        documents: int64, batch position; in packed rows which document each token is of, below 0 at padding.
     """
 
     tokens: Tensor
@@ -36,6 +37,7 @@ class Batch:
     target: Batch | None = None
     labels: Mapping[str, Tensor] = field(default_factory=dict)
     samples: Tensor | None = None
+    documents: Tensor | None = None
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on another device."""
@@ -59,11 +61,17 @@ class Batch:
     @property
     def width(self) -> int:
         """Positions of the longer side."""
+        if self.tokens.is_floating_point():
+            return 1
         return self.tokens.shape[1] if self.target is None else max(self.tokens.shape[1], self.target.width)
 
     @property
     def count(self) -> int:
         """Number of real tokens."""
+        if self.tokens.is_floating_point():
+            return len(self)
+        if self.documents is not None:
+            return int((self.documents >= 0).sum())
         return self.tokens.numel() if self.valid is None else int(self.valid.sum())
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
@@ -74,6 +82,7 @@ class Batch:
             None if self.target is None else self.target._each(change),
             {name: change(value) for name, value in self.labels.items()},
             None if self.samples is None else change(self.samples),
+            None if self.documents is None else change(self.documents),
         )
 
 

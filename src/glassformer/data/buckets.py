@@ -44,6 +44,11 @@ class Buckets:
     def start(self) -> Cursor:
         return (0,)
 
+    @property
+    def count(self) -> int:
+        """Samples of an epoch."""
+        return len(self.samples)
+
     @cached_property
     def digest(self) -> str:
         total = hashlib.sha256()
@@ -62,47 +67,53 @@ class Buckets:
         Raises:
             ConfigError: The cursor stands inside of a batch, as those of other batches do.
         """
-        epoch, place = divmod(cursor[0], len(self.samples))
+        epoch, place = divmod(cursor[0], self.count)
         pool, inside = divmod(place, _POOL)
-        for places in self._batches(epoch, pool, rows * length):
+        for turns in self._batches(epoch, pool, rows * length):
             if inside == 0:
-                return self._made(places, epoch), (cursor[0] + len(places),)
-            inside -= len(places)
+                return self._made(turns, epoch), (cursor[0] + len(turns),)
+            inside -= len(turns)
         raise ConfigError("no batch begins at this place of the data", got=cursor[0], do="keep the size of the batches")
 
     def epoch(self, tokens: int) -> int:
         """Batches of the first epoch, of at most so many tokens each."""
-        pools = range(-(-len(self.samples) // _POOL))
+        pools = range(-(-self.count // _POOL))
         return sum(len(self._batches(0, pool, tokens)) for pool in pools)
 
     def in_order(self, tokens: int) -> Iterator[Batch]:
         """Every sample once, long ones first, for measuring; ``samples`` says which ones a batch holds."""
         order = np.argsort(-self.sizes, kind="stable")
-        for places in self._cut(order, tokens):
+        for places in self._cut(order, self.sizes[order], tokens):
             yield collate([self.samples[place] for place in places], pad=self.pad, numbers=places.tolist())
 
-    def _made(self, places: Places, epoch: int) -> Batch:
-        numbers = places + epoch * len(self.samples)
-        return collate([self.samples[place] for place in places], pad=self.pad, numbers=numbers.tolist())
+    def places(self, turns: Places, epoch: int) -> Places:
+        """Which samples come at some turns, 0 … ``count - 1``, of an epoch that is not shuffled yet."""
+        return turns
+
+    def _made(self, turns: Places, epoch: int) -> Batch:
+        numbers = turns + epoch * self.count
+        samples = [self.samples[place] for place in self.places(turns, epoch)]
+        return collate(samples, pad=self.pad, numbers=numbers.tolist())
 
     def _batches(self, epoch: int, pool: int, tokens: int) -> list[Places]:
         """The batches of a pool in their order; those of the last pools asked for are kept."""
         key = (epoch, pool, tokens)
         if key not in self._pools:
-            count = len(self.samples)
-            order = Permutation(count, mix(self.seed, epoch))
-            drawn = order(np.arange(pool * _POOL, min((pool + 1) * _POOL, count)))
-            cut = list(self._cut(drawn[np.argsort(self.sizes[drawn], kind="stable")], tokens))
+            shuffled = Permutation(self.count, mix(self.seed, epoch))
+            drawn = shuffled(np.arange(pool * _POOL, min((pool + 1) * _POOL, self.count)))
+            sizes = self.sizes[self.places(drawn, epoch)]
+            order = np.argsort(sizes, kind="stable")
+            cut = list(self._cut(drawn[order], sizes[order], tokens))
             turns = Permutation(len(cut), mix(self.seed, epoch, pool, 1))(np.arange(len(cut)))
             if len(self._pools) > 1:
                 self._pools.clear()
             self._pools[key] = [cut[turn] for turn in turns]
         return self._pools[key]
 
-    def _cut(self, order: Places, tokens: int) -> Iterator[Places]:
+    def _cut(self, order: Places, sizes: Places, tokens: int) -> Iterator[Places]:
         """Runs of at most so many tokens, padding counted, or of so many rows."""
         begin, longest = 0, 0
-        for place, size in enumerate(self.sizes[order]):
+        for place, size in enumerate(sizes):
             longest = max(longest, int(size))
             rows = place - begin + 1
             if place > begin and (rows > self.rows if self.rows is not None else rows * longest > tokens):

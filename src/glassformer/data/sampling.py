@@ -105,7 +105,7 @@ class Documents:
 
     def draw(self, cursor: Cursor, rows: int, length: int, progress: float = 0.0) -> tuple[Batch, Cursor]:
         if length not in self._known:
-            self._known[length] = self._borders(length)
+            self._known[length] = pieces_of(self.stream, length)
         starts, stops = self._known[length]
         chosen = [shuffled(sample, len(starts), self.seed) for sample in range(cursor[0], cursor[0] + rows)]
         longest = max(stops[sample] - starts[sample] for sample in chosen)
@@ -116,14 +116,6 @@ class Documents:
             ids[row, : len(piece)] = piece
             surplus[row] = longest - len(piece)
         return _batch(ids, surplus, cursor[0]), (cursor[0] + rows,)
-
-    def _borders(self, length: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        ends = np.append(self.stream.starts[1:], len(self.stream))
-        pieces = np.maximum(1, -(-(ends - self.stream.starts - 1) // length))
-        document = np.repeat(np.arange(len(ends)), pieces)
-        inside = np.arange(len(document)) - np.repeat(np.cumsum(pieces) - pieces, pieces)
-        starts = self.stream.starts[document] + inside * length
-        return starts, np.minimum(starts + length + 1, ends[document])
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,9 +142,7 @@ class Mixture:
 
     def __post_init__(self) -> None:
         for progress in (0.0, 1.0):
-            weights = [part.weight(progress) for part in self.parts]
-            if not weights or min(weights) < 0 or not 0 < sum(weights) < float("inf"):
-                raise ConfigError("shares of a mixture", at="weights", got=weights, expected="none below 0, not all 0")
+            refuse_shares([part.weight(progress) for part in self.parts])
 
     @property
     def start(self) -> Cursor:
@@ -180,6 +170,26 @@ class Mixture:
         return np.minimum(np.searchsorted(borders, points, side="right"), len(weights) - 1)
 
 
+def refuse_shares(weights: Sequence[float]) -> None:
+    """Shares of which no mixture can be made.
+
+    Raises:
+        ConfigError: There is none, one is below 0 or no number, or all are 0.
+    """
+    if not weights or min(weights) < 0 or not 0 < sum(weights) < float("inf"):
+        raise ConfigError("shares of a mixture", at="weights", got=list(weights), expected="none below 0, not all 0")
+
+
+def pieces_of(stream: TokenStream, length: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Starts and ends of the documents, in pieces of at most ``length + 1`` tokens, of which two share one token."""
+    ends = np.append(stream.starts[1:], len(stream))
+    pieces = np.maximum(1, -(-(ends - stream.starts - 1) // length))
+    document = np.repeat(np.arange(len(ends)), pieces)
+    inside = np.arange(len(document)) - np.repeat(np.cumsum(pieces) - pieces, pieces)
+    starts = stream.starts[document] + inside * length
+    return starts, np.minimum(starts + length + 1, ends[document])
+
+
 def shuffled(sample: int, count: int, seed: int) -> int:
     """Which of ``count`` things comes at place ``sample`` of an endless order that permutes them anew in each epoch."""
     epoch, place = divmod(sample, count)
@@ -198,6 +208,9 @@ def _batch(ids: NDArray[np.int64], surplus: NDArray[np.int64], first: int) -> Ba
 def _joined(batches: list[Batch]) -> Batch:
     if len(batches) == 1:
         return batches[0]
+    if all(batch.documents is not None for batch in batches):  # packed rows are all of one width
+        documents = torch.cat([batch.documents for batch in batches if batch.documents is not None])
+        return Batch(torch.cat([batch.tokens for batch in batches]), documents=documents)
     width = max(batch.tokens.shape[1] for batch in batches)
     if all(batch.valid is None and batch.tokens.shape[1] == width for batch in batches):
         return Batch(torch.cat([batch.tokens for batch in batches]))

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from glassformer.core.errors import ConfigError, DataError
 from glassformer.data.batch import Batch
+from glassformer.data.packing import Packed
 from glassformer.data.sampling import Cursor, Documents, Mixture, Part, Sampler, Windows
 from glassformer.data.sources import EMBEDDED, Source, open_source
 from glassformer.data.splits import Split, chosen_by_name
@@ -17,7 +18,7 @@ from glassformer.data.tokens import TextTokenizer, TokenStream, encode_stream, e
 
 #: A tokenizer, or what makes one from the training texts.
 TokenizerOrMaker = TextTokenizer | Callable[[Iterable[str]], TextTokenizer]
-Samples = Literal["windows", "documents"]
+Samples = Literal["windows", "documents", "packed"]
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,8 @@ def read_text(
         tokenizer: A tokenizer, or a function that makes one from the training texts.
         length: Tokens to predict in a sample.
         field: The field of JSON Lines that holds the text.
-        samples: ``windows`` of the documents laid end to end, or whole ``documents``, each a padded row.
+        samples: ``windows`` of the documents laid end to end, whole ``documents``, each a padded row, or documents
+            ``packed`` into rows in which each keeps to itself.
         seed: Decides the order.
         train_on: The splits to train on; those that are not named are held out.
 
@@ -185,10 +187,7 @@ def _share(place: str | Path | Share) -> Share:
 
 
 def _mixed(streams: list[TokenStream], shares: list[Share], samples: Samples, seed: int, pad: int) -> Sampler:
-    samplers: list[Sampler] = [
-        Windows(stream, seed + place) if samples == "windows" else Documents(stream, seed + place, pad)
-        for place, stream in enumerate(streams)
-    ]
+    samplers = [_sampler(stream, samples, seed + place, pad) for place, stream in enumerate(streams)]
     if len(samplers) == 1:
         return samplers[0]
     parts = []
@@ -196,6 +195,12 @@ def _mixed(streams: list[TokenStream], shares: list[Share], samples: Samples, se
         last = share.first if share.last is None else share.last
         parts.append(Part(sampler, share.first * len(stream), last * len(stream)))
     return Mixture(parts)
+
+
+def _sampler(stream: TokenStream, samples: Samples, seed: int, pad: int) -> Sampler:
+    if samples == "windows":
+        return Windows(stream, seed)
+    return Documents(stream, seed, pad) if samples == "documents" else Packed(stream, seed, pad)
 
 
 def _held_out(readers: list[_Reader], split: Split, tokenizer: TextTokenizer) -> dict[str, TokenStream]:

@@ -32,7 +32,7 @@ def hidden_states(model: Transformer) -> Hidden:
     rows = _packed if packs else _by_length
     fast = not refuses(model) and not Watch(model)
     run = fast_encoder(model) if fast else model.hidden
-    device = model.embedding.tokens.weight.device
+    device = next(model.embedding.parameters()).device
     return lambda found: rows(run, found, device)
 
 

@@ -16,6 +16,7 @@ from glassformer.families._shared import (
     head_of,
     need,
     the,
+    tokens_of,
     uniform,
 )
 from glassformer.models.transformer import TransformerConfig
@@ -113,7 +114,7 @@ def write_model(config: TransformerConfig) -> dict[str, Any]:
         **_write_stack(config.encoder, "encoder"),
         **_write_stack(config.decoder, "decoder"),
         "d_model": config.d_model,
-        "scale_embedding": config.embedding.scale != 1.0,
+        "scale_embedding": tokens_of(config).scale != 1.0,
         "max_position_embeddings": plain.longest_of(config),
         "vocab_size": config.vocab_size,
         "is_encoder_decoder": True,
@@ -149,7 +150,7 @@ def rules(config: TransformerConfig) -> list[Rule]:
     else:
         tokens = [Rename(f"{PREFIX}shared.weight", "embedding.tokens.weight")]
     if head_name(config) == "tokens":
-        return [*found, *tokens, Rename(BIAS, "head.proj.bias", row=True), Rename("lm_head.weight", "head.proj.weight")]
+        return [*found, *tokens, Rename(BIAS, "head.proj.bias", row=1), Rename("lm_head.weight", "head.proj.weight")]
     return [*found, *tokens, *_label_rules(config)]
 
 

@@ -13,6 +13,7 @@ from glassformer.core.errors import CheckpointError
 from glassformer.models.transformer import TransformerConfig
 from glassformer.parts import rotary
 from glassformer.parts.block import BlockConfig
+from glassformer.parts.embedding import EmbeddingConfig
 from glassformer.parts.head import (
     ChoiceHeadConfig,
     ClassifyHeadConfig,
@@ -67,6 +68,11 @@ def the(kind: type[T], value: object, at: str) -> T:
     need(isinstance(value, kind), at, type(value).__name__, kind.__name__)
     assert isinstance(value, kind)
     return value
+
+
+def tokens_of(config: TransformerConfig) -> EmbeddingConfig:
+    """The embedding of tokens, which a model of images does not have."""
+    return the(EmbeddingConfig, config.embedding, "embedding")
 
 
 def uniform(stack: StackConfig | None, at: str) -> BlockConfig:

@@ -8,7 +8,7 @@ from glassformer.checkpoints.keys import Keys
 from glassformer.checkpoints.rules import Rename, Rule
 from glassformer.core.errors import CheckpointError
 from glassformer.families import _encoders as encoders
-from glassformer.families._shared import head_name, head_of, label_rules, need, the
+from glassformer.families._shared import head_name, head_of, label_rules, need, the, tokens_of
 from glassformer.models.transformer import TransformerConfig
 from glassformer.parts.embedding import EmbeddingConfig
 from glassformer.parts.head import PoolerConfig
@@ -101,16 +101,16 @@ def _groups(config: TransformerConfig) -> tuple[int, int, int]:
 
 def from_config(config: TransformerConfig) -> dict[str, Any]:
     """The keys of an ALBERT config.json; what they cannot say is found by reading them back."""
-    need(config.embedding.n_segments > 0, "embedding.n_segments", 0, "token types")
-    need(config.embedding.width is not None, "embedding.width", None, "a width of its own")
+    need(tokens_of(config).n_segments > 0, "embedding.n_segments", 0, "token types")
+    need(tokens_of(config).width is not None, "embedding.width", None, "a width of its own")
     layers, groups, inner = _groups(config)
     return {
         **encoders.write_block(config, {"gelu_tanh": "gelu_new"}),
         "num_hidden_layers": layers,
         "num_hidden_groups": groups,
         "inner_group_num": inner,
-        "embedding_size": config.embedding.width,
-        "type_vocab_size": config.embedding.n_segments,
+        "embedding_size": tokens_of(config).width,
+        "type_vocab_size": tokens_of(config).n_segments,
     }
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from glassformer.checkpoints.keys import Keys
 from glassformer.checkpoints.rules import Rename, Rule
 from glassformer.families import _encoders as encoders
-from glassformer.families._shared import head_name, head_of, label_rules, need
+from glassformer.families._shared import head_name, head_of, label_rules, need, tokens_of
 from glassformer.models.transformer import TransformerConfig
 from glassformer.parts.embedding import EmbeddingConfig
 from glassformer.parts.head import PoolerConfig
@@ -67,8 +67,8 @@ def to_config(keys: Keys, head: str) -> TransformerConfig:
 
 def from_config(config: TransformerConfig) -> dict[str, Any]:
     """The keys of a BERT config.json; what they cannot say is found by reading them back."""
-    need(config.embedding.n_segments > 0, "embedding.n_segments", 0, "token types")
-    return {**encoders.write_block(config), "type_vocab_size": config.embedding.n_segments}
+    need(tokens_of(config).n_segments > 0, "embedding.n_segments", 0, "token types")
+    return {**encoders.write_block(config), "type_vocab_size": tokens_of(config).n_segments}
 
 
 def rules(config: TransformerConfig) -> list[Rule]:

@@ -10,7 +10,15 @@ from glassformer.checkpoints.keys import Keys
 from glassformer.checkpoints.rules import Rename, Rule
 from glassformer.core.errors import CheckpointError
 from glassformer.families import _encoders as encoders
-from glassformer.families._shared import ACTIVATIONS, activation_name, head_name as head_name, head_of, label_rules, the
+from glassformer.families._shared import (
+    ACTIVATIONS,
+    activation_name,
+    head_name as head_name,
+    head_of,
+    label_rules,
+    the,
+    tokens_of,
+)
 from glassformer.models.transformer import TransformerConfig
 from glassformer.parts.attention import AttentionConfig
 from glassformer.parts.block import BlockConfig
@@ -120,7 +128,7 @@ def from_config(config: TransformerConfig) -> dict[str, Any]:
     found = {
         **encoders.write_block(config),
         "position_biased_input": config.embedding.positions is not None,
-        "type_vocab_size": config.embedding.n_segments,
+        "type_vocab_size": tokens_of(config).n_segments,
         **_write_attention(stack.blocks[0].attention, config),
     }
     if config.pooler is not None:

@@ -8,7 +8,7 @@ from glassformer.checkpoints.keys import Keys
 from glassformer.checkpoints.rules import Rename, Rule
 from glassformer.core.errors import CheckpointError
 from glassformer.families import _encoders as encoders, _shared
-from glassformer.families._shared import ACTIVATIONS, activation_name, head_of, label_rules, need, the
+from glassformer.families._shared import ACTIVATIONS, activation_name, head_of, label_rules, need, the, tokens_of
 from glassformer.models.transformer import TransformerConfig
 from glassformer.parts.block import BlockConfig
 from glassformer.parts.embedding import EmbeddingConfig
@@ -93,11 +93,11 @@ def head_name(config: TransformerConfig) -> str:
 
 def from_config(config: TransformerConfig) -> dict[str, Any]:
     """The keys of an ELECTRA config.json; what they cannot say is found by reading them back."""
-    need(config.embedding.n_segments > 0, "embedding.n_segments", 0, "token types")
+    need(tokens_of(config).n_segments > 0, "embedding.n_segments", 0, "token types")
     return {
         **encoders.write_block(config),
-        "embedding_size": config.embedding.width or config.d_model,
-        "type_vocab_size": config.embedding.n_segments,
+        "embedding_size": tokens_of(config).width or config.d_model,
+        "type_vocab_size": tokens_of(config).n_segments,
         **(_summary(the(PoolerConfig, config.pooler, "pooler")) if head_name(config) == "choice" else {}),
     }
 

@@ -8,7 +8,7 @@ from glassformer.checkpoints.keys import Keys
 from glassformer.checkpoints.rules import Rule
 from glassformer.core.errors import CheckpointError
 from glassformer.families import _gated as gated
-from glassformer.families._shared import head_name as head_name
+from glassformer.families._shared import head_name as head_name, tokens_of
 from glassformer.models.transformer import TransformerConfig
 from glassformer.parts.block import BlockConfig
 from glassformer.parts.head import TokenHeadConfig
@@ -58,7 +58,7 @@ def from_config(config: TransformerConfig) -> dict[str, Any]:
     head = {"logits_scaling": gated.inverse(config.head.scale)} if isinstance(config.head, TokenHeadConfig) else {}
     return {
         **gated.write(config, DEFAULTS),
-        "embedding_multiplier": config.embedding.scale,
+        "embedding_multiplier": tokens_of(config).scale,
         "attention_multiplier": gated.scale_of(config),
         "residual_multiplier": gated.first_block(config).residual_scale,
         **head,

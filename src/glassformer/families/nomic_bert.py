@@ -16,6 +16,7 @@ from glassformer.families._shared import (
     need,
     read_rotary,
     the,
+    tokens_of,
     uniform,
     write_rotary,
 )
@@ -74,7 +75,7 @@ def from_config(config: TransformerConfig) -> dict[str, Any]:
     block, at = uniform(config.encoder, "encoder"), "encoder.blocks[0]"
     feed_forward = the(GatedConfig, block.feed_forward, f"{at}.feed_forward")
     positions = the(RotaryConfig, block.attention.positions, f"{at}.attention.positions")
-    need(config.embedding.n_segments > 0, "embedding.n_segments", 0, "token types")
+    need(tokens_of(config).n_segments > 0, "embedding.n_segments", 0, "token types")
     need(config.max_positions is not None, "max_positions", None, "the longest row")
     return {
         "hidden_size": config.d_model,
@@ -85,7 +86,7 @@ def from_config(config: TransformerConfig) -> dict[str, Any]:
         "hidden_act": activation_name(feed_forward.activation),
         "layer_norm_eps": the(LayerNormConfig, block.norm, f"{at}.norm").eps,
         "max_position_embeddings": config.max_positions,
-        "type_vocab_size": config.embedding.n_segments,
+        "type_vocab_size": tokens_of(config).n_segments,
         "vocab_size": config.vocab_size,
         **({} if getattr(config.head, "tied", True) else {"tie_word_embeddings": False}),
         "rope_parameters": write_rotary(positions, f"{at}.attention.positions")["rope_parameters"],

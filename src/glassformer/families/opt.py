@@ -8,7 +8,7 @@ from glassformer.checkpoints.keys import Keys
 from glassformer.checkpoints.rules import Rename, Rule
 from glassformer.core.errors import CheckpointError
 from glassformer.families import _plain as plain
-from glassformer.families._shared import ACTIVATIONS, EVERYWHERE, activation_name, head_name as head_name
+from glassformer.families._shared import ACTIVATIONS, EVERYWHERE, activation_name, head_name as head_name, tokens_of
 from glassformer.models.transformer import TransformerConfig
 from glassformer.parts.attention import AttentionConfig
 from glassformer.parts.block import BlockConfig
@@ -86,7 +86,7 @@ def from_config(config: TransformerConfig) -> dict[str, Any]:
         "layer_norm_elementwise_affine": norm.weight,
         "do_layer_norm_before": pre,
         "_remove_final_layer_norm": pre and config.decoder is not None and config.decoder.norm is None,
-        "word_embed_proj_dim": config.embedding.width or config.d_model,
+        "word_embed_proj_dim": tokens_of(config).width or config.d_model,
         "max_position_embeddings": plain.longest_of(config),
         **plain.write_ends(config),
     }

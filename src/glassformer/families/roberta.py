@@ -10,7 +10,7 @@ from typing import Any
 from glassformer.checkpoints.keys import Keys
 from glassformer.checkpoints.rules import Rename, Rule
 from glassformer.families import _encoders as encoders
-from glassformer.families._shared import head_name, head_of, label_rules, need, the
+from glassformer.families._shared import head_name, head_of, label_rules, need, the, tokens_of
 from glassformer.models.transformer import TransformerConfig
 from glassformer.parts.embedding import EmbeddingConfig
 from glassformer.parts.head import PoolerConfig
@@ -58,12 +58,12 @@ def to_config(keys: Keys, head: str, *, vocab_size: int = 50265) -> TransformerC
 def from_config(config: TransformerConfig) -> dict[str, Any]:
     """The keys of a RoBERTa config.json; what they cannot say is found by reading them back."""
     positions = the(LearnedPositionsConfig, config.embedding.positions, "embedding.positions")
-    need(config.embedding.n_segments > 0, "embedding.n_segments", 0, "token types")
+    need(tokens_of(config).n_segments > 0, "embedding.n_segments", 0, "token types")
     return {
         **encoders.write_block(config),
         "max_position_embeddings": positions.max_positions + positions.offset,
         "pad_token_id": positions.offset - 1,
-        "type_vocab_size": config.embedding.n_segments,
+        "type_vocab_size": tokens_of(config).n_segments,
     }
 
 

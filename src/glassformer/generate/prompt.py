@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
+
 import torch
 from torch import Tensor
 
@@ -70,13 +72,17 @@ def check_max_tokens(max_tokens: int | None) -> None:
         raise DataError("max_tokens", got=max_tokens, expected="a whole number, at least 1")
 
 
-def limits_of(longest: int | None, lengths: list[int], max_tokens: int | None, first_row: int) -> list[int]:
+def limits_of(
+    longest: int | None, lengths: list[int], max_tokens: int | None, min_tokens: int | None, first_row: int
+) -> list[int]:
     """How many new tokens each row of so many tokens gets, where the model's longest row is ``longest``.
 
     Raises:
         DataError: there is no room for what was asked, or for one token.
     """
     check_max_tokens(max_tokens)
+    if max_tokens is not None and min_tokens is not None and min_tokens > max_tokens:
+        raise DataError("min_tokens", got=min_tokens, expected=f"at most max_tokens = {max_tokens}")
     limits = []
     for row, length in enumerate(lengths):
         room = MAX_TOKENS if longest is None else longest - length
@@ -88,3 +94,32 @@ def limits_of(longest: int | None, lengths: list[int], max_tokens: int | None, f
                             expected=expected, do=do)  # fmt: skip
         limits.append(wanted)
     return limits
+
+
+def beginnings_of(
+    prefixes: Sequence[Sequence[int]] | None, limits: list[int], ends: Collection[int], vocab_size: int,
+    device: torch.device, first_row: int,
+) -> Tensor | None:  # fmt: skip
+    """The tokens with which each row's new ones must begin: int64, row position, filled up with -1.
+
+    Raises:
+        DataError: not one for each row, an id outside of the vocabulary, an end token, more than the row has room for.
+    """
+    if prefixes is None:
+        return None
+    if len(prefixes) != len(limits):
+        expected = f"one for each of {len(limits)} rows, which may be empty"
+        raise DataError("prefixes", got=len(prefixes), expected=expected)
+    for row, (prefix, limit) in enumerate(zip(prefixes, limits, strict=True)):
+        at = f"prefixes, row {first_row + row}"
+        if len(prefix) > limit:
+            raise DataError("longer than the new tokens", at=at, got=len(prefix), expected=f"at most {limit}")
+        for token in prefix:
+            if not 0 <= token < vocab_size:
+                expected = f"0 … {vocab_size - 1}"
+                raise DataError("a token id outside of the vocabulary", at=at, got=token, expected=expected)
+            if token in ends:
+                raise DataError("an end token ends a row", at=at, got=token, do="leave it out, or say other stop_ids")
+    longest = max(map(len, prefixes))
+    filled = [[*prefix, *[-1] * (longest - len(prefix))] for prefix in prefixes]
+    return torch.tensor(filled, dtype=torch.int64, device=device).view(len(prefixes), longest)

@@ -43,12 +43,18 @@ def _filled(rows: Padded) -> Tensor:
 
 
 class Steps(Protocol):
-    """What answers the scores behind each row: new tokens → logits, batch vocab."""
+    """What answers the scores behind each row: new tokens → logits, batch vocab; ``normalised``: log-probabilities."""
+
+    normalised: bool
 
     def __call__(self, new: Padded) -> Tensor: ...
 
-    def keep(self, rows: Tensor) -> None:
-        """Go on with some of the rows: int64, batch."""
+    def keep(self, rows: Tensor, sources: Tensor | None, shared: int = 0) -> None:
+        """Row i goes on as row ``rows[i]`` did: int64, batch.
+
+        sources: which sources of an encoder-decoder stay (int64, source), None = all; beams of one source stand side
+        by side · shared: positions up to there are the same in row i and ``rows[i]``.
+        """
         ...
 
 
@@ -76,6 +82,8 @@ class Forward:
 class Whole:
     """Computes all tokens of all rows at every step."""
 
+    normalised = False
+
     def __init__(self, forward: Forward) -> None:
         self.forward = forward
         self.rows: Padded | None = None
@@ -84,7 +92,7 @@ class Whole:
         self.rows = new if self.rows is None else self.rows.with_more(new)
         return self.forward(self.rows)
 
-    def keep(self, rows: Tensor) -> None:
+    def keep(self, rows: Tensor, sources: Tensor | None, shared: int = 0) -> None:
         assert self.rows is not None
         self.rows = self.rows.kept(rows)
         self.forward.keep(rows)
@@ -96,12 +104,16 @@ class Cached:
     Where a row's length changes its rotary frequencies, its stored keys are computed again.
     """
 
+    normalised = False
+
     def __init__(self, forward: Forward, room: int, steps: int, *, fast: bool) -> None:
         self.forward, self.room = forward, room
         model = forward.model
         self.fast = fast_decoder(model, steps) if fast and not forward.watch and not refuses(model) else None
         self.cache: Cache | None = None
         self.turns = any(isinstance(part, Rotary) and part.limit is not None for part in model.modules())
+        if self.turns and forward.source is not None:
+            self.fast = None  # what is computed again has a memory a row, and the fast decoder one a source
         self.rows: Padded | None = None
 
     def __call__(self, new: Padded) -> Tensor:
@@ -126,8 +138,17 @@ class Cached:
             return False
         return True
 
-    def keep(self, rows: Tensor) -> None:
+    def keep(self, rows: Tensor, sources: Tensor | None, shared: int = 0) -> None:
         assert self.cache is not None
-        self.cache.reorder(rows)
-        self.forward.keep(rows)
+        batch, stay = len(self.cache.lengths), sources is None
+        if len(rows) == batch and stay:
+            self.cache.branch(rows, shared)
+        else:
+            self.cache.reorder_tokens(rows)
+        if self.fast is None:  # the model's own forward wants a memory for each row
+            sources = None if stay and len(rows) == batch else rows
+        if sources is not None:
+            self.cache.reorder_memory(sources)
+        if sources is not None or len(rows) != batch:
+            self.forward.keep(rows)
         self.rows = None if self.rows is None else self.rows.kept(rows)

@@ -120,24 +120,29 @@ class SelfAttention:
 
 
 class CrossAttention:
-    """An ``Attention`` to a memory whose keys and values the store already has."""
+    """An ``Attention`` to a memory whose keys and values the store already has.
+
+    Where there are more rows than memories, so many rows in turn attend to the same one, as queries of one row.
+    """
 
     def __init__(self, part: Attending) -> None:
         assert isinstance(part, Attention)
         self.head_dim, self.scale, self.soft_cap = part.head_dim, part.scale, part.config.soft_cap
         self.project, self.join = linear_map(part.q_proj), linear_map(part.o_proj)
+        self.width = part.n_heads * part.head_dim
         self.norm, self.norm_first = identity if part.q_norm is None else norm(part.q_norm), part.norm_first
 
     def __call__(self, x: Tensor, view: View, store: Store) -> Tensor:
-        query = self.project(x)
+        assert view.step is not None
+        key, value = store.extend(view.step, _nothing_new)
+        query = self.project(x).reshape(key.shape[0], -1, self.width)
         if self.norm_first:
             query = self.norm(query)
         query = _heads(query, self.head_dim).transpose(1, 2)
         if not self.norm_first:
             query = self.norm(query)
-        assert view.step is not None
-        key, value = store.extend(view.step, _nothing_new)
-        return self.join(mix(query, key, value, view, self.scale, self.soft_cap))
+        mixed = mix(query, key, value, view, self.scale, self.soft_cap)
+        return self.join(mixed.reshape(x.shape[0], x.shape[1], -1))
 
 
 def _heads(projected: Tensor, head_dim: int) -> Tensor:

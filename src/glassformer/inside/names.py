@@ -25,9 +25,10 @@ MIXED = frozenset({"value", "heads", "gate"})
 @lru_cache(maxsize=64)
 def _listed(config: TransformerConfig) -> tuple[tuple[str, str], ...]:
     model = config.build(seed=None, device="meta")
-    tokens = torch.zeros(1, 2, dtype=torch.int64, device="meta")
+    last = model.embedding if model.decoder_embedding is None else model.decoder_embedding
+    inputs = [embedding.sample("meta") for embedding in (model.embedding, last)]
     with probing(model) as found:
-        model(tokens) if config.encoder is None or config.decoder is None else model(tokens, tokens)
+        model(inputs[0]) if config.encoder is None or config.decoder is None else model(*inputs)
     return tuple((address, axes) for address, (axes, _) in found.items())
 
 

@@ -27,6 +27,7 @@ from glassformer.inside.selection import Index, Selection
 from glassformer.models.transformer import Transformer
 from glassformer.parts.block import ADDED, Block, ParallelBlock
 from glassformer.parts.embedding import Embedding
+from glassformer.parts.patches import PatchEmbedding
 from glassformer.parts.rows import Frame
 from glassformer.parts.stack import Stack
 
@@ -44,7 +45,9 @@ class Trace:
         self._shapes: dict[str, tuple[str, tuple[int, ...]]] = {}
         self._placed: list[tuple[str, taps.Tapped]] = []
         self._before: list[tuple[object, str, object]] = []
-        self._framed = {name: part for name, part in model.named_modules() if isinstance(part, Stack | Embedding)}
+        self._framed = {
+            name: part for name, part in model.named_modules() if isinstance(part, Stack | Embedding | PatchEmbedding)
+        }
         self._frames = {name: Frame() for name in self._framed}
         self._active = False
 

@@ -10,7 +10,9 @@ from torch import nn
 from glassformer.parts.attention import Attending
 from glassformer.parts.disentangled import DisentangledAttention, DistanceVectors
 from glassformer.parts.experts import Experts
+from glassformer.parts.grid import LearnedGrid
 from glassformer.parts.head import LabelHead, Pooler
+from glassformer.parts.patches import PatchEmbedding
 from glassformer.parts.positions import LearnedPositions
 
 if TYPE_CHECKING:
@@ -51,6 +53,8 @@ def _short(number: int) -> str:
 def summarise(model: Transformer, context: int | None = None) -> Summary:
     """The costs of a model for rows of ``context`` tokens (None: as long as the model is made for, at most 1,024).
 
+    A token of an image is one of its positions; images are of the size that the model is made for.
+
     FLOPs per token = 2 · (entries of every matrix the token passes)
                     + 4 · n_heads · head_dim · (keys it attends to), a layer: scores and their mix, all keys counted.
     KV bytes per token = 2 · n_kv_heads · head_dim · bytes a number, a layer; of latent attention what it keeps instead.
@@ -58,11 +62,11 @@ def summarise(model: Transformer, context: int | None = None) -> Summary:
     The token of an encoder-decoder is one of the source and one of the target; what a row passes once (a pooler, a
     classifier, the projections of distances) is shared by its tokens.
     """
-    context = context or min(model.config.max_positions or 1024, 1024)
-    tables = [part for part in model.modules() if isinstance(part, nn.Embedding | LearnedPositions)]
+    context = _context(model, context)
+    tables = [part for part in model.modules() if isinstance(part, nn.Embedding | LearnedPositions | LearnedGrid)]
     in_tables = {id(part.weight): part.weight.numel() for part in tables}
     once = row_entries(model)
-    flops = 2 * (matrix_entries(model) - once + once // context)
+    flops = 2 * (matrix_entries(model) - once + (once + image_multiplications(model)) // context)
     for stack in (model.encoder, model.decoder):
         flops += 0 if stack is None else attention_flops(stack, context) + distance_flops(stack, context)
     bytes_each = next(model.parameters()).element_size()
@@ -73,6 +77,18 @@ def summarise(model: Transformer, context: int | None = None) -> Summary:
         kv_bytes_per_token=0 if model.decoder is None else kv_numbers(model.decoder) * bytes_each,
         context=context,
     )
+
+
+def _context(model: Transformer, context: int | None) -> int:
+    """Positions of a row; of images as many as the description says."""
+    if isinstance(model.embedding, PatchEmbedding):
+        return model.embedding.config.n_positions
+    return context or min(model.config.max_positions or 1024, 1024)
+
+
+def image_multiplications(model: Transformer) -> int:
+    """Of an image's patches; of the convolutions in front of them."""
+    return model.embedding.multiplications if isinstance(model.embedding, PatchEmbedding) else 0
 
 
 def matrix_entries(part: nn.Module) -> int:

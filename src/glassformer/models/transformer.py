@@ -1,7 +1,7 @@
 """The Transformer: an encoder, a decoder or both, and a head. What a model lacks is absent from its description.
 
 decoder only       tokens → embedding → decoder → head                    GPT-2, Llama
-encoder only       tokens → embedding → encoder → head                    BERT
+encoder only       tokens or images → embedding → encoder → head          BERT, ViT
 encoder-decoder    source → encoder ─ memory ─┐
                    target → embedding → decoder → head                    T5, the translator of 2017
 """
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from glassformer.core.config import Config
 from glassformer.core.errors import DataError, UnsupportedError
@@ -25,10 +25,11 @@ from glassformer.parts.attention import Attending
 from glassformer.parts.cache import Cache
 from glassformer.parts.dropout import Dropout
 from glassformer.parts.embedding import Embedding, EmbeddingConfig
-from glassformer.parts.head import HeadConfig, PoolerConfig
+from glassformer.parts.head import HeadConfig, PoolerConfig, PretrainHeadConfig
 from glassformer.parts.mask import Mask
+from glassformer.parts.patches import PatchEmbedding, PatchEmbeddingConfig
 from glassformer.parts.positions import LearnedPositions, LearnedPositionsConfig
-from glassformer.parts.rows import Rows, rows_of
+from glassformer.parts.rows import Rows
 from glassformer.parts.stack import StackConfig
 
 if TYPE_CHECKING:
@@ -38,13 +39,14 @@ if TYPE_CHECKING:
 class TransformerConfig(Config):
     """A whole model.
 
-    max_positions: the longest row the model is made for, None where nothing limits it · decoder_embedding: of the
-    target where it is not the source's · pooler: one vector a row, for heads that read it.
+    vocab_size: 0 where there are only images · max_positions: the longest row of tokens that the model is made for,
+    None where nothing limits it · embedding: of tokens, or for an encoder of the patches of images ·
+    decoder_embedding: of the target where it is not the source's · pooler: one vector a row, for heads that read it.
     """
 
     d_model: int
-    vocab_size: int
-    embedding: EmbeddingConfig = EmbeddingConfig()
+    vocab_size: int = 0
+    embedding: EmbeddingConfig | PatchEmbeddingConfig = EmbeddingConfig()
     encoder: StackConfig | None = None
     decoder: StackConfig | None = None
     decoder_embedding: EmbeddingConfig | None = None
@@ -54,13 +56,17 @@ class TransformerConfig(Config):
 
     def check(self) -> None:
         self.require(0 < self.d_model <= 1 << 20, "d_model", "1 … 2^20")
-        self.require(0 < self.vocab_size <= 1 << 24, "vocab_size", "1 … 2^24")
+        least, most = (1, 1 << 24) if self.reads_tokens else (0, 0)
+        expected = "1 … 2^24" if self.reads_tokens else "0: there are only images"
+        self.require(least <= self.vocab_size <= most, "vocab_size", expected)
         self.require(self.max_positions is None or 0 < self.max_positions <= 1 << 30, "max_positions", "1 … 2^30")
         self.require(self.encoder is not None or self.decoder is not None, "encoder", "an encoder, a decoder or both")
         both = self.encoder is not None and self.decoder is not None
         crosses = self.decoder is not None and self.decoder.crosses
         self.require(both == crosses, "decoder", "cross_attention in its blocks exactly where there is an encoder")
         self.require(self.encoder is None or not self.encoder.crosses, "encoder", "blocks without cross_attention")
+        images = isinstance(self.embedding, PatchEmbeddingConfig)
+        self.require(not images or self.encoder is not None, "encoder", "one, for images")
         table = (self.decoder_embedding or self.embedding).positions
         if isinstance(table, LearnedPositionsConfig):
             reach = self.max_positions is None or self.max_positions <= table.max_positions
@@ -68,14 +74,32 @@ class TransformerConfig(Config):
         self._check_shared()
         reads_pooled = self.head is not None and self.head.reads_pooled
         self.require(not reads_pooled or self.pooler is not None, "pooler", f"one, for {type(self.head).__name__}")
+        fits = not isinstance(self.head, PretrainHeadConfig) or self.head_width == self.d_model
+        self.require(fits, "pooler", "one of the width of d_model, for PretrainHeadConfig")
 
     def _check_shared(self) -> None:
         own = self.decoder_embedding
+        if isinstance(self.embedding, PatchEmbeddingConfig):
+            fits = own is None or not own.shared if self.decoder is None else own is not None and not own.shared
+            self.require(fits, "decoder_embedding", "one with a table of its own: the source is images")
+            return
         self.require(not self.embedding.shared, "embedding", "shared=False: it is the target's that can be shared")
         fits = own is None or not own.shared or (own.width or self.d_model) == (self.embedding.width or self.d_model)
         self.require(
             fits, "decoder_embedding", f"the width of the table that it shares, {self.embedding.width or self.d_model}"
         )
+
+    @property
+    def head_width(self) -> int:
+        """Of the vectors that the head reads."""
+        if self.head is None or self.pooler is None or not self.head.reads_pooled:
+            return self.d_model
+        return self.pooler.width(self.d_model)
+
+    @property
+    def reads_tokens(self) -> bool:
+        """Whether there is a vocabulary."""
+        return isinstance(self.embedding, EmbeddingConfig) or self.decoder_embedding is not None
 
     def build(
         self, *, seed: int | None = 0, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
@@ -117,7 +141,7 @@ class Transformer(Part):
         self.encoder = None if config.encoder is None else config.encoder.build(config.d_model)
         self.decoder = None if config.decoder is None else config.decoder.build(config.d_model)
         self.pooler = None if config.pooler is None else config.pooler.build(config.d_model)
-        self.head = None if config.head is None else config.head.build(config.d_model, self._target_embedding.tokens)
+        self.head = None if config.head is None else config.head.build(config.head_width, self._table)
 
     def forward(
         self,
@@ -134,7 +158,8 @@ class Transformer(Part):
     ) -> Tensor:
         """What the head computes, for instance logits (batch position vocab); without a head the last hidden states.
 
-        tokens: int64, batch position; with a ``target``, the source of an encoder-decoder · valid: bool, batch
+        tokens: int64, batch position, or images: float, batch channel height width; with a ``target``, the source of an
+        encoder-decoder · valid: bool, batch
         position, True = a real token, padding on either side; or lengths: int, batch; or documents: int, batch
         position, ids of packed rows · segments: int64, token types · cache: from ``model.cache``, without
         gradients.
@@ -165,7 +190,7 @@ class Transformer(Part):
         limit = max_positions or self.config.max_positions
         if limit is None:
             raise UnsupportedError("this model has no longest row", do="say max_positions")
-        device = self._target_embedding.tokens.weight.device
+        device = next(self._target_embedding.parameters()).device
         return Cache(self.decoder.windows, self.decoder.crosses, batch=batch, max_positions=limit, device=device)
 
     def tie(self) -> None:
@@ -173,7 +198,7 @@ class Transformer(Part):
         self._share_tokens()
         if self.head is not None and getattr(self.config.head, "tied", False):
             tie: Any = self.head.tie
-            tie(self._target_embedding.tokens)
+            tie(self._table)
         for stack in (self.encoder, self.decoder):
             if stack is not None:
                 stack.share()
@@ -207,11 +232,18 @@ class Transformer(Part):
     def _share_tokens(self) -> None:
         own = self.config.decoder_embedding
         if own is not None and own.shared and self.decoder_embedding is not None:
+            assert isinstance(self.embedding, Embedding)
             self.decoder_embedding.tokens.weight = self.embedding.tokens.weight
 
     @property
-    def _target_embedding(self) -> Embedding:
+    def _target_embedding(self) -> Embedding | PatchEmbedding:
         return self.embedding if self.decoder_embedding is None else self.decoder_embedding
+
+    @property
+    def _table(self) -> nn.Embedding | None:
+        """The token table of the target, or of the source; None where there are only images."""
+        last = self._target_embedding
+        return last.tokens if isinstance(last, Embedding) else None
 
     def _run(
         self, tokens: Tensor | Batch, target: Tensor | Batch | None = None, *, valid: Tensor | None = None,
@@ -219,6 +251,8 @@ class Transformer(Part):
         cache: Cache | None = None, source_valid: Tensor | None = None, target_valid: Tensor | None = None,
     ) -> tuple[Tensor, Rows]:  # fmt: skip
         """The last hidden states and their rows."""
+        if isinstance(tokens, Batch) and documents is None:
+            documents = tokens.documents
         tokens, valid, segments = _unpacked(tokens, valid, segments)
         if self.encoder is not None and self.decoder is not None:
             target, target_valid, target_segments = _unpacked(target, target_valid, None)
@@ -231,7 +265,7 @@ class Transformer(Part):
         for name, value in (("target", target), ("source_valid", source_valid), ("target_valid", target_valid)):
             if value is not None:
                 raise DataError(f"{name} is for an encoder-decoder", do="use tokens and valid")
-        rows = rows_of(self._shape(tokens), tokens.device, valid=valid, lengths=lengths, documents=documents)
+        rows = self.embedding.rows(tokens, valid=valid, lengths=lengths, documents=documents)
         if self.encoder is not None:
             return self._encode(tokens, rows, segments, cache), rows
         return self._decode(tokens, rows, segments, cache)
@@ -281,27 +315,14 @@ class Transformer(Part):
         memory = None if cache is None else cache.memory
         memory_rows = None if cache is None else cache.memory_rows
         if memory is None or memory_rows is None:
-            memory_rows = rows_of(self._shape(source), source.device, valid=source_valid, lengths=lengths)
+            memory_rows = self.embedding.rows(source, valid=source_valid, lengths=lengths)
             memory = self._encode(source, memory_rows, segments, None)
-        rows = rows_of(self._shape(target), target.device, valid=target_valid)
+        rows = self._target_embedding.rows(target, valid=target_valid)
         if memory.shape[0] != target.shape[0]:
             raise DataError("rows of the target", got=target.shape[0], expected=f"{memory.shape[0]}, as the source has")
         if cache is not None:
             cache.memory, cache.memory_rows = memory, memory_rows
         return self._decode(target, rows, None, cache, memory, memory_rows)
-
-    def _shape(self, tokens: Tensor) -> tuple[int, int]:
-        """batch position, for ids that the embedding has."""
-        if tokens.ndim != 2 or tokens.dtype not in (torch.int64, torch.int32) or tokens.numel() == 0:
-            raise DataError("tokens", got=f"{tokens.dtype} {tuple(tokens.shape)}", expected="int64, batch position")
-        if tokens.device.type == "cpu":
-            low, high = (int(bound) for bound in tokens.aminmax())
-            if low < 0 or high >= self.config.vocab_size:
-                got = low if low < 0 else high
-                raise DataError(
-                    "a token id outside of the vocabulary", got=got, expected=f"0 … {self.config.vocab_size - 1}"
-                )
-        return tokens.shape[0], tokens.shape[1]
 
     def _check_cache(self, cache: Cache, rows: Rows, tokens: Tensor) -> None:
         """A cache keeps its number of rows, and a row the frequencies with which it began."""
@@ -312,7 +333,7 @@ class Transformer(Part):
             new = tokens.shape[1] if rows.valid is None else rows.lengths
             self.decoder.check_growth(cache.lengths, cache.lengths + new)
 
-    def _check_reach(self, embedding: Embedding, rows: Rows) -> None:
+    def _check_reach(self, embedding: Embedding | PatchEmbedding, rows: Rows) -> None:
         """Learned positions end where their table ends."""
         table = embedding.positions
         if isinstance(table, LearnedPositions) and rows.positions.device.type == "cpu":

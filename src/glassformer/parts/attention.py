@@ -121,7 +121,7 @@ class Attending(Part):
         if isinstance(own, Rotary):
             if rows.documents is not None:
                 own.check_packed(rows.lengths)
-            rotation = own(rows.positions, rows.lengths)
+            rotation = own.of(rows)
         for added in (shared, None if isinstance(own, Rotary) else own):
             if added is not None:
                 mask = mask & Mask.bias(added(places.query, places.key).to(self.o_proj.weight.dtype))

@@ -24,6 +24,7 @@ from glassformer.parts.attention import AttentionConfig, View
 from glassformer.parts.cache import Store
 from glassformer.parts.dropout import Dropout
 from glassformer.parts.feed_forward import MixerConfig
+from glassformer.parts.layer_scale import LayerScaleConfig
 from glassformer.parts.norm import NormConfig
 from glassformer.parts.rotary import RotationConfig
 
@@ -36,8 +37,9 @@ ADDED = ("attention", "cross_attention", "feed_forward")
 class BlockConfig(Config):
     """One layer: attention, optionally attention to a memory, and a feed-forward, with norms in a stated order.
 
-    residual_scale: what a part gives is multiplied by it before it is added (Granite) · first_norm: whether a norm
-    stands before the attention (ModernBERT's first layer has none).
+    residual_scale: what a part gives is multiplied by it before it is added (Granite) · layer_scale: the same with
+    learned factors (DINOv2) · first_norm: whether a norm stands before the attention (ModernBERT's first layer has
+    none).
     """
 
     attention: AttentionConfig
@@ -46,6 +48,7 @@ class BlockConfig(Config):
     order: Order = "pre"
     cross_attention: AttentionConfig | None = None
     residual_scale: float = 1.0
+    layer_scale: LayerScaleConfig | None = None
     first_norm: bool = True
 
     def check(self) -> None:
@@ -81,19 +84,21 @@ class ParallelBlockConfig(Config):
 
 
 class Residual(nn.Module):
-    """The norms around one part: ``before`` it, ``after`` it, and on the ``sum`` with the residual stream."""
+    """What stands around one part: norms ``before`` and ``after`` it, the ``factor`` of what it adds, and a norm on the
+    ``sum`` with the residual stream."""
 
     def __init__(self, config: BlockConfig, d_model: int, *, normed: bool = True) -> None:
         super().__init__()
         norm, order, self.scale = config.norm, config.order, config.residual_scale
         self.before = norm.build(d_model) if normed and order in ("pre", "sandwich") else nn.Identity()
         self.after = norm.build(d_model) if order in ("output", "sandwich") else nn.Identity()
+        self.factor = nn.Identity() if config.layer_scale is None else config.layer_scale.build(d_model)
         self.sum = norm.build(d_model) if order == "post" else nn.Identity()
         self.dropout = Dropout()
 
     def add(self, x: Tensor, change: Tensor) -> Tensor:
         """The residual stream after the part: batch position model."""
-        change = self.dropout(self.after(change))
+        change = self.dropout(self.factor(self.after(change)))
         out: Tensor = self.sum(x + (change if self.scale == 1.0 else change * self.scale))
         return out
 

@@ -81,10 +81,22 @@ class FullStore:
         batch, heads, _, width = new.shape
         return new.new_zeros(batch, heads, self.max_positions + 1, width)
 
-    def reorder(self, rows: Tensor) -> None:
-        """Row i becomes what row ``rows[i]`` was: int64, batch."""
+    def reorder(self, rows: Tensor, used: int | None = None) -> None:
+        """Row i becomes what row ``rows[i]`` was: int64, batch · used: slots that hold anything, None = all."""
         if self.key is not None and self.value is not None:
-            self.key, self.value = self.key.index_select(0, rows), self.value.index_select(0, rows)
+            self.key, self.value = (self._taken(buffer, rows, used) for buffer in (self.key, self.value))
+
+    def branch(self, rows: Tensor, parents: Tensor, first: int, last: int) -> None:
+        """Give some rows what other rows hold at the positions first … last - 1: int64, row, both."""
+        for buffer in (self.key, self.value):
+            if buffer is not None:
+                part = buffer[:, :, first:last]
+                part.index_copy_(0, rows, part.index_select(0, parents))
+
+    def _taken(self, buffer: Tensor, rows: Tensor, used: int | None) -> Tensor:
+        taken = buffer.new_zeros(len(rows), *buffer.shape[1:])
+        taken[:, :, :used] = buffer[:, :, :used].index_select(0, rows)
+        return taken
 
 
 class Ring:
@@ -215,10 +227,35 @@ class Cache:
 
     def reorder(self, rows: Tensor) -> None:
         """Row i becomes what row ``rows[i]`` was (int64, batch), for beams and forks; the batch may change its size."""
-        for store in (*self.stores, *self.cross_stores, *self.rings.values()):
-            if store is not None:
+        self.reorder_tokens(rows)
+        self.reorder_memory(rows)
+
+    def reorder_tokens(self, rows: Tensor) -> None:
+        """``reorder`` for all but the memory, which then is that of other rows."""
+        for store in (*self.stores, *self.rings.values()):
+            if isinstance(store, FullStore):
+                store.reorder(rows, self.longest)
+            else:
                 store.reorder(rows)
         self.lengths = self.lengths.index_select(0, rows)
+
+    def branch(self, parents: Tensor, shared: int) -> None:
+        """``reorder_tokens`` (int64, batch) where the first ``shared`` positions of row i and of its parent are the
+        same, and the number of rows stays; what is the same is not touched."""
+        rows = (parents != torch.arange(len(parents), device=parents.device)).nonzero()[:, 0]
+        moved = parents[rows]
+        for store in (*self.stores, *self.rings.values()):
+            if isinstance(store, FullStore):
+                store.branch(rows, moved, shared, self.longest)
+            else:
+                store.reorder(parents)
+        self.lengths = self.lengths.index_select(0, parents)
+
+    def reorder_memory(self, rows: Tensor) -> None:
+        """Row i attends to the memory that row ``rows[i]`` attended to: int64, batch."""
+        for store in self.cross_stores:
+            if store is not None:
+                store.reorder(rows)
         if self.memory is not None:
             self.memory = self.memory.index_select(0, rows)
         if self.memory_rows is not None and self.memory_rows.valid is not None:

@@ -11,7 +11,7 @@ from glassformer.core.part import Part
 from glassformer.parts.dropout import Dropout
 from glassformer.parts.norm import NoNorm, NormConfig
 from glassformer.parts.positions import EmbeddingPositionsConfig
-from glassformer.parts.rows import Frame, Rows
+from glassformer.parts.rows import Frame, Rows, rows_of
 
 
 class EmbeddingConfig(Config):
@@ -74,6 +74,29 @@ class Embedding(Part):
         if self.positions is not None and self.positions_last:
             out = out + self.positions(rows.positions).to(x.dtype)
         return out
+
+    def rows(self, tokens: Tensor, **said: Tensor | None) -> Rows:
+        """The rows of tokens, of which ``said`` is what ``rows_of`` takes.
+
+        Raises:
+            DataError: not int64, batch position, or an id that is not in the table.
+        """
+        self._check(tokens)
+        return rows_of((tokens.shape[0], tokens.shape[1]), tokens.device, **said)
+
+    def sample(self, device: torch.device | str) -> Tensor:
+        """A row of two tokens."""
+        return torch.zeros(1, 2, dtype=torch.int64, device=device)
+
+    def _check(self, tokens: Tensor) -> None:
+        """Raise a ``DataError`` unless these are ids that are in the table."""
+        if tokens.ndim != 2 or tokens.dtype not in (torch.int64, torch.int32) or tokens.numel() == 0:
+            raise DataError("tokens", got=f"{tokens.dtype} {tuple(tokens.shape)}", expected="int64, batch position")
+        if tokens.device.type == "cpu":
+            (low, high), count = (int(bound) for bound in tokens.aminmax()), self.tokens.num_embeddings
+            if low < 0 or high >= count:
+                got = low if low < 0 else high
+                raise DataError("a token id outside of the vocabulary", got=got, expected=f"0 … {count - 1}")
 
     def _check_segments(self, tokens: Tensor, segments: Tensor | None) -> None:
         """Raise a ``DataError`` unless there are no segments or each is in the table."""

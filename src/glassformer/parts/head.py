@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from glassformer.core.config import Config
+from glassformer.core.errors import ConfigError, UnsupportedError
 from glassformer.core.part import Part
 from glassformer.parts.activations import ACTIVATIONS, Activation
 from glassformer.parts.dropout import Dropout
@@ -18,10 +19,10 @@ from glassformer.parts.rows import Rows
 class HeadConfig(Config, base=True):
     """What every head has; a head of another package derives from this."""
 
-    def build(self, d_model: int, embedding: nn.Embedding) -> Part:
+    def build(self, d_model: int, embedding: nn.Embedding | None) -> Part:
         """The part: hidden states (batch position model) and one vector a row (batch model) or None → what it computes.
 
-        ``embedding``: for heads that share its table.
+        ``d_model``: of what it reads · ``embedding``: of tokens, where there are any, for heads that score them.
         """
         raise AssertionError(f"{type(self).__name__} lacks build")
 
@@ -63,7 +64,11 @@ class TokenHeadConfig(HeadConfig):
         """Of what is multiplied with the table: the transform's or d_model."""
         return (self.transform and self.transform.width) or d_model
 
-    def build(self, d_model: int, embedding: nn.Embedding) -> TokenHead:
+    def build(self, d_model: int, embedding: nn.Embedding | None) -> TokenHead:
+        if embedding is None:
+            raise ConfigError(
+                "cannot be built", at="TokenHeadConfig", got="no tokens", expected="a model that reads tokens"
+            )
         width, table = self.width(d_model), embedding.embedding_dim
         self.require(not self.tied or width == table, "tied", f"False, or a transform of width {table}, not {width}")
         return TokenHead(self, d_model, embedding)
@@ -109,34 +114,46 @@ class Transform(Part):
 
 
 class PoolerConfig(Config):
-    """One vector a row: of the first or the last token, or the mean or maximum over the real tokens.
+    """One vector a row: of the first or the last token, the mean or maximum over the real tokens, or the first and the
+    mean side by side (DINOv2).
 
-    activation: of a dense layer behind (BERT: tanh); None: no layer · bias: of that layer · norm: behind it.
+    front: first tokens that a mean or maximum leaves out, in rows without padding · activation: of a dense layer behind
+    (BERT: tanh); None: no layer · bias: of that layer · norm: behind it.
     """
 
-    take: Literal["first", "last", "mean", "max"] = "first"
+    take: Literal["first", "last", "mean", "max", "first_mean"] = "first"
+    front: int = 0
     activation: Activation | None = None
     bias: bool = True
     norm: NormConfig | None = None
+
+    def check(self) -> None:
+        leaves_out = self.take in ("mean", "max", "first_mean")
+        self.require(0 <= self.front <= (1 << 16 if leaves_out else 0), "front", "0, or more for a mean or maximum")
+
+    def width(self, d_model: int) -> int:
+        """Of the vector."""
+        return 2 * d_model if self.take == "first_mean" else d_model
 
     def build(self, d_model: int) -> Pooler:
         return Pooler(self, d_model)
 
 
 class Pooler(Part):
-    """batch position model → batch model."""
+    """batch position model → batch model, or batch state where that is wider."""
 
     def __init__(self, config: PoolerConfig, d_model: int) -> None:
         super().__init__()
-        self.take = TAKES[config.take]
-        self.dense = None if config.activation is None else nn.Linear(d_model, d_model, bias=config.bias)
+        self.take, self.front, width = TAKES[config.take], config.front, config.width(d_model)
+        self.axes = "batch model" if width == d_model else "batch state"
+        self.dense = None if config.activation is None else nn.Linear(width, width, bias=config.bias)
         self.activation = ACTIVATIONS[config.activation or "identity"]
-        self.norm = NoNorm() if config.norm is None else config.norm.build(d_model)
+        self.norm = NoNorm() if config.norm is None else config.norm.build(width)
 
     def forward(self, x: Tensor, rows: Rows) -> Tensor:
-        pooled = self.take(x, rows)
+        pooled = self.take(x, rows, self.front)
         pooled = pooled if self.dense is None else self.dense(pooled)
-        return self.tap("output", self.norm(self.activation(pooled), "batch model"), "batch model")
+        return self.tap("output", self.norm(self.activation(pooled), self.axes), self.axes)
 
 
 def _at(x: Tensor, places: Tensor) -> Tensor:
@@ -144,26 +161,39 @@ def _at(x: Tensor, places: Tensor) -> Tensor:
     return x[torch.arange(x.shape[0], device=x.device), places]
 
 
-def _first(x: Tensor, rows: Rows) -> Tensor:
+def _first(x: Tensor, rows: Rows, front: int) -> Tensor:
     return x[:, 0] if rows.valid is None else _at(x, rows.valid.long().argmax(-1))
 
 
-def _last(x: Tensor, rows: Rows) -> Tensor:
+def _last(x: Tensor, rows: Rows, front: int) -> Tensor:
     return x[:, -1] if rows.valid is None else _at(x, rows.last())
 
 
-def _mean(x: Tensor, rows: Rows) -> Tensor:
+def _mean(x: Tensor, rows: Rows, front: int) -> Tensor:
     if rows.valid is None:
-        return x.mean(1)
+        return x[:, front:].mean(1)
+    _refuse_padding(front)
     weights = rows.valid.to(x.dtype)[..., None]
     return (x * weights).sum(1) / weights.sum(1).clamp(min=1)
 
 
-def _max(x: Tensor, rows: Rows) -> Tensor:
-    return (x if rows.valid is None else x.masked_fill(~rows.valid[..., None], -torch.inf)).amax(1)
+def _max(x: Tensor, rows: Rows, front: int) -> Tensor:
+    if rows.valid is None:
+        return x[:, front:].amax(1)
+    _refuse_padding(front)
+    return x.masked_fill(~rows.valid[..., None], -torch.inf).amax(1)
 
 
-TAKES = {"first": _first, "last": _last, "mean": _mean, "max": _max}
+def _first_mean(x: Tensor, rows: Rows, front: int) -> Tensor:
+    return torch.cat((_first(x, rows, 0), _mean(x, rows, front)), -1)
+
+
+def _refuse_padding(front: int) -> None:
+    if front:
+        raise UnsupportedError("a mean that leaves out first tokens", got="padding", expected="rows of one length")
+
+
+TAKES = {"first": _first, "last": _last, "mean": _mean, "max": _max, "first_mean": _first_mean}
 
 
 class ClassifyHeadConfig(HeadConfig):
@@ -179,7 +209,7 @@ class ClassifyHeadConfig(HeadConfig):
     def reads_pooled(self) -> bool:
         return True
 
-    def build(self, d_model: int, embedding: nn.Embedding) -> LabelHead:
+    def build(self, d_model: int, embedding: nn.Embedding | None) -> LabelHead:
         return LabelHead(d_model, self.n_labels, self.bias, "batch label")
 
 
@@ -190,7 +220,7 @@ class ChoiceHeadConfig(HeadConfig):
     def reads_pooled(self) -> bool:
         return True
 
-    def build(self, d_model: int, embedding: nn.Embedding) -> LabelHead:
+    def build(self, d_model: int, embedding: nn.Embedding | None) -> LabelHead:
         return LabelHead(d_model, 1, True, "batch label")
 
 
@@ -204,7 +234,7 @@ class TagHeadConfig(HeadConfig):
     def check(self) -> None:
         self.require(0 < self.n_labels <= 1 << 24, "n_labels", "1 … 2^24")
 
-    def build(self, d_model: int, embedding: nn.Embedding) -> LabelHead:
+    def build(self, d_model: int, embedding: nn.Embedding | None) -> LabelHead:
         return LabelHead(d_model, self.n_labels, self.bias, "batch position label", self.transform)
 
 
@@ -214,7 +244,7 @@ class SpanHeadConfig(HeadConfig):
     bias: bool = True
     transform: TransformConfig | None = None
 
-    def build(self, d_model: int, embedding: nn.Embedding) -> LabelHead:
+    def build(self, d_model: int, embedding: nn.Embedding | None) -> LabelHead:
         return LabelHead(d_model, 2, self.bias, "batch position label", self.transform)
 
 
@@ -225,7 +255,7 @@ class NextSentenceHeadConfig(HeadConfig):
     def reads_pooled(self) -> bool:
         return True
 
-    def build(self, d_model: int, embedding: nn.Embedding) -> LabelHead:
+    def build(self, d_model: int, embedding: nn.Embedding | None) -> LabelHead:
         return LabelHead(d_model, 2, True, "batch label")
 
 
@@ -243,7 +273,7 @@ class PretrainHeadConfig(HeadConfig):
     def reads_pooled(self) -> bool:
         return True
 
-    def build(self, d_model: int, embedding: nn.Embedding) -> PretrainHead:
+    def build(self, d_model: int, embedding: nn.Embedding | None) -> PretrainHead:
         return PretrainHead(self, d_model, embedding)
 
 
@@ -252,7 +282,7 @@ class PretrainHead(Part):
 
     axes = "batch position vocab"
 
-    def __init__(self, config: PretrainHeadConfig, d_model: int, embedding: nn.Embedding) -> None:
+    def __init__(self, config: PretrainHeadConfig, d_model: int, embedding: nn.Embedding | None) -> None:
         super().__init__()
         self.tokens = config.tokens.build(d_model, embedding)
         self.sentence = LabelHead(d_model, 2, True, "batch label")

@@ -17,6 +17,7 @@ from torch import Tensor
 from glassformer.core.config import Config
 from glassformer.core.errors import ConfigError, UnsupportedError
 from glassformer.core.part import Part
+from glassformer.parts.rows import Rows
 
 
 class RotationConfig(Config, base=True):
@@ -282,6 +283,11 @@ class Rotary(Part):
             raise UnsupportedError(
                 "the rotary frequencies change with a document's length", got=got, expected=expected, do=do
             )
+
+    def of(self, rows: Rows) -> Rotation:
+        """The rotation of the tokens of some rows."""
+        rotation: Rotation = self(rows.positions, rows.lengths)
+        return rotation
 
     def forward(self, positions: Tensor, lengths: Tensor) -> Rotation:
         scaling, theta = self.config.scaling, self.config.theta

@@ -7,6 +7,7 @@ are derived here, once, so that each row of a batch gets the result of the row a
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,17 +16,31 @@ from glassformer.core.errors import DataError
 from glassformer.parts.mask import Mask
 
 
+class Grid(NamedTuple):
+    """Patches in rows and columns, behind ``front`` tokens without a place in the image."""
+
+    front: int
+    height: int
+    width: int
+
+    @property
+    def size(self) -> int:
+        """All of them."""
+        return self.front + self.height * self.width
+
+
 @dataclass(frozen=True)
 class Rows:
     """positions: int64, batch|1 position, -1 at padding · lengths: int64, batch|1, tokens of each row so far · valid:
     bool, batch position, or None · documents: int64, batch position, or None · offset: set if all rows are the plain
-    run offset, offset + 1, …"""
+    run offset, offset + 1, … · grid: of images"""
 
     positions: Tensor
     lengths: Tensor
     valid: Tensor | None = None
     documents: Tensor | None = None
     offset: int | None = None
+    grid: Grid | None = None
 
     def mask(self) -> Mask:
         """What hides padding and other documents from each other."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
 from glassformer.core.config import Config
@@ -21,6 +22,7 @@ from glassformer.parts.experts import Experts
 from glassformer.parts.mask import Mask, Places
 from glassformer.parts.norm import NormConfig
 from glassformer.parts.positions import ScorePositionsConfig
+from glassformer.parts.recompute import Recompute, recomputed
 from glassformer.parts.rotary import Rotary
 from glassformer.parts.rows import Frame, Rows
 
@@ -81,6 +83,7 @@ class Stack(Part):
     """embedding, batch position model → hidden states, batch position model."""
 
     frame: Frame | None = None  # a trace puts one here
+    recompute: Recompute | None = None  # what the backward pass computes again instead of keeping it
 
     def __init__(self, config: StackConfig, d_model: int) -> None:
         super().__init__()
@@ -122,11 +125,17 @@ class Stack(Part):
         for layer, block in enumerate(self.blocks):
             view, cross = views[self.kinds[layer]], crosses.get(self.cross_kinds[layer])
             if cache is None:
-                x = block(x, view, None, cross)
+                kept = self._keeps_all
+                x = block(x, view, None, cross) if kept else recomputed(self.recompute, block, x, view, cross)
             else:
                 x = block(x, view, cache.stores[layer], cross, cache.cross_stores[layer])
         out: Tensor = self.norm(x)
         return out
+
+    @property
+    def _keeps_all(self) -> bool:
+        """Whether activations are kept for the backward pass; a trace reads a value once, so it keeps them."""
+        return self.recompute is None or self.frame is not None or not torch.is_grad_enabled()
 
     def views(self, rows: Rows, mask: Mask, cache: Cache | None, step: Step | None) -> dict[int, View]:
         """What each kind of self-attention needs, by the first layer of the kind."""

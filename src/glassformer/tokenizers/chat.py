@@ -38,14 +38,27 @@ def chat_text(tokenizer: Tokenizer, messages: Sequence[Message], *, answer: bool
         UnsupportedError: the tokenizer has no template.
         DataError: no message, or one with the text of a special token; a template that fails or takes too much.
     """
+    return chat_texts(tokenizer, [(messages, answer)], **variables)[0]
+
+
+def chat_texts(tokenizer: Tokenizer, talks: Sequence[tuple[Sequence[Message], bool]], **variables: Any) -> list[str]:
+    """``chat_text`` of several conversations, each with its ``answer``, in one process and on one budget.
+
+    Raises:
+        UnsupportedError: the tokenizer has no template.
+        DataError: one of them cannot be rendered, or all together take too much.
+    """
     template = tokenizer.chat_template
     if template is None:
         do = "use a model that was trained for conversations, or `glassformer generate`"
         raise UnsupportedError("this tokenizer has no chat template", do=do)
-    for place, message in enumerate(messages):
-        _check(message, place, tokenizer)
-    said = {"messages": [dict(message) for message in messages], "add_generation_prompt": answer, **variables}
-    return rendered(template, {**special_tokens(tokenizer), **said})
+    several, known = [], special_tokens(tokenizer)
+    for messages, answer in talks:
+        for place, message in enumerate(messages):
+            _check(message, place, tokenizer)
+        said = {"messages": [dict(message) for message in messages], "add_generation_prompt": answer, **variables}
+        several.append({**known, **said})
+    return rendered_all(template, several)
 
 
 def chat_ids(tokenizer: Tokenizer, messages: Sequence[Message], *, answer: bool = True, **variables: Any) -> list[int]:
@@ -86,9 +99,20 @@ def rendered(template: str, variables: Mapping[str, Any]) -> str:
     Raises:
         DataError: it fails, does what the sandbox forbids, or takes too much time, memory or room.
     """
+    return rendered_all(template, [variables])[0]
+
+
+def rendered_all(template: str, several: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The texts of a template for several sets of variables, on the budget of one.
+
+    Raises:
+        DataError: one of them fails, or all together take too much time, memory or room.
+    """
     budget = {"seconds": SECONDS, "memory": MEMORY, "characters": CHARACTERS}
     try:
-        asked = json.dumps({"template": template, "variables": dict(variables), **budget}).encode()
+        asked = json.dumps(
+            {"template": template, "variables": [dict(variables) for variables in several], **budget}
+        ).encode()
     except (TypeError, ValueError) as error:
         raise DataError("messages that are no JSON", got=error) from error
     if len(asked) > LARGEST:
@@ -102,7 +126,7 @@ def rendered(template: str, variables: Mapping[str, Any]) -> str:
     return _answer(done)
 
 
-def _answer(done: subprocess.CompletedProcess[bytes]) -> str:
+def _answer(done: subprocess.CompletedProcess[bytes]) -> list[str]:
     try:
         answer = json.loads(done.stdout)
     except ValueError as error:  # the system ended it
@@ -110,5 +134,5 @@ def _answer(done: subprocess.CompletedProcess[bytes]) -> str:
         raise DataError("the chat template takes too much", expected=expected) from error
     if "error" in answer:
         raise DataError("the chat template fails", got=answer["error"])
-    text: str = answer["text"]
-    return text
+    texts: list[str] = answer["texts"]
+    return texts

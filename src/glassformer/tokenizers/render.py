@@ -22,8 +22,8 @@ def limit(seconds: int, memory: int) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
 
 
-def render(template: str, variables: dict[str, Any], most: int) -> str:
-    """The text of a template, cut off by an error behind ``most`` characters."""
+def render(template: str, several: list[dict[str, Any]], most: int) -> list[str]:
+    """The texts of a template for several sets of variables, cut off by an error behind ``most`` characters each."""
     from jinja2 import nodes
     from jinja2.exceptions import TemplateError
     from jinja2.ext import Extension, loopcontrols
@@ -53,13 +53,16 @@ def render(template: str, variables: dict[str, Any], most: int) -> str:
     environment.filters["tojson"] = tojson
     now: Callable[[str], str] = datetime.now().strftime
     environment.globals.update(raise_exception=fail, strftime_now=now)
-    pieces, length = [], 0
-    for piece in environment.from_string(template).generate(**variables):
-        length += len(piece)
-        if length > most:
-            raise TemplateError(f"more than {most} characters")
-        pieces.append(piece)
-    return "".join(pieces)
+    known, texts = environment.from_string(template), []
+    for variables in several:
+        pieces, length = [], 0
+        for piece in known.generate(**variables):
+            length += len(piece)
+            if length > most:
+                raise TemplateError(f"more than {most} characters")
+            pieces.append(piece)
+        texts.append("".join(pieces))
+    return texts
 
 
 def main() -> None:
@@ -67,7 +70,7 @@ def main() -> None:
     asked = json.loads(sys.stdin.buffer.read())
     limit(asked["seconds"], asked["memory"])
     try:
-        answer = {"text": render(asked["template"], asked["variables"], asked["characters"])}
+        answer: dict[str, Any] = {"texts": render(asked["template"], asked["variables"], asked["characters"])}
     except MemoryError:
         answer = {"error": "it needs too much memory"}
     except RecursionError:

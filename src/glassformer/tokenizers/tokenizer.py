@@ -69,6 +69,11 @@ class Tokenizer:
         """Rows that an embedding needs: the highest token id and one."""
         return max(self._backend.get_vocab(with_added_tokens=True).values(), default=-1) + 1
 
+    @property
+    def vocab(self) -> dict[str, int]:
+        """Every token as the vocabulary writes it, and its id."""
+        return self._backend.get_vocab(with_added_tokens=True)
+
     @cached_property
     def special(self) -> SpecialIds:
         """Ids of the special tokens that ``tokenizer_config.json`` (or ``special_tokens_map.json``) names."""
@@ -256,8 +261,10 @@ def check_fits(tokenizer: TextTokenizer, vocab_size: int) -> None:
     """A model must have a row for every token.
 
     Raises:
-        ConfigError: The tokenizer has more tokens than the model.
+        ConfigError: The tokenizer has more tokens than the model, which may read images alone.
     """
+    if vocab_size == 0:
+        raise ConfigError("this model reads images, not tokens", do="give it images: model(images)")
     if tokenizer.vocab_size > vocab_size:
         do = "use the tokenizer that the model was trained with, or a model with a larger vocab_size"
         raise ConfigError(

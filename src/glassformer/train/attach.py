@@ -16,10 +16,10 @@ def with_head(model: Transformer, objective: ExampleObjectiveConfig, labels: tup
     origin, n_labels = getattr(model, "origin", None), objective.labels(len(labels))
     if isinstance(origin, Origin) and "description" not in origin.kept:
         family = family_of(origin.family, "attach")
-        if objective.HEAD in family.ARCHITECTURES.values():
+        if objective.head in family.ARCHITECTURES.values():
             names = labels if len(labels) == n_labels else [str(number) for number in range(n_labels)]
-            keys = {**origin.kept, **(label_keys(names) if objective.HEAD in LABELLED else {})}
-            config: TransformerConfig = family.to_config(Keys(keys, f"{origin.folder}"), objective.HEAD)
+            keys = {**origin.kept, **(label_keys(names) if objective.head in LABELLED else {})}
+            config: TransformerConfig = family.to_config(Keys(keys, f"{origin.folder}"), objective.head)
             return config
     return objective.fit(model.config, n_labels)
 

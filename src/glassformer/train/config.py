@@ -7,6 +7,7 @@ from typing import Any, Self
 
 from glassformer.core.config import Config
 from glassformer.core.discovery import load_all
+from glassformer.parts.lora import LoraConfig
 from glassformer.train.objective import ObjectiveConfig
 from glassformer.train.objectives.next_token import NextTokenConfig
 from glassformer.train.optimizers import AdamWConfig, OptimizerConfig
@@ -25,6 +26,10 @@ class TrainConfig(Config):
     warmup_steps: None = 3 % of the steps · clip: norm of the gradient, None = as it is · dropout: of what blocks add
     and of embeddings · eval_every, save_every, sample_every: steps, None = ten times a run, 0 = not before the end ·
     eval_tokens: how much held-out text is looked at each time · keep: newest checkpoints that stay beside the best ·
+    patience: measurements without a better one after which a run ends early · skip_sigmas: a step is skipped if its
+    loss or gradient norm lies so many standard deviations above the mean of the last 128 and twice above each of them,
+    None = only if it is not finite · lora: train changes of low rank alone · ema: share of a moving average of the
+    weights that stays at each step; the averages are what is measured and saved, None = the weights themselves ·
     objective: what is learned.
     """
 
@@ -46,6 +51,10 @@ class TrainConfig(Config):
     save_every: int | None = None
     sample_every: int | None = None
     keep: int = 2
+    patience: int | None = None
+    skip_sigmas: float | None = 6.0
+    lora: LoraConfig | None = None
+    ema: float | None = None
     objective: ObjectiveConfig = NextTokenConfig()
 
     def check(self) -> None:
@@ -54,12 +63,17 @@ class TrainConfig(Config):
         self.require(getattr(self, given[0]) > 0, given[0], "above 0")
         for name in ("batch_tokens", "micro_tokens", "eval_tokens", "keep"):
             self.require(getattr(self, name) is None or getattr(self, name) > 0, name, "above 0")
+        whole = f"None: {type(self.objective).__name__} computes a batch whole"
+        self.require(self.micro_tokens is None or not self.objective.COUPLED, "micro_tokens", whole)
         for name in ("warmup_steps", "eval_every", "save_every", "sample_every"):
             self.require(getattr(self, name) is None or getattr(self, name) >= 0, name, "0 or more")
         self.require(self.context is None or (bool(self.contexts) and min(self.contexts) > 0), "context", "above 0")
         self.require(self.learning_rate > 0, "learning_rate", "above 0")
+        self.require(self.patience is None or self.patience > 0, "patience", "above 0")
+        self.require(self.skip_sigmas is None or self.skip_sigmas > 0, "skip_sigmas", "above 0")
         self.require(self.clip is None or self.clip > 0, "clip", "above 0")
         self.require(0 <= self.dropout < 1, "dropout", "0 to below 1")
+        self.require(self.ema is None or 0 < self.ema < 1, "ema", "between 0 and 1")
         self.require(0 <= self.seed < 1 << 63, "seed", "0 … 2^63 - 1")
 
     @classmethod

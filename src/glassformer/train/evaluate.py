@@ -80,7 +80,7 @@ def measure_batches(
             sums[name] = sums.get(name, 0.0) + float(value)
         weight += objective.weight(batch)
     model.train(was_training)
-    return {**{name: value / max(weight, 1) for name, value in sums.items()}, "weight": weight}
+    return {**objective.measures({name: value / max(weight, 1) for name, value in sums.items()}), "weight": weight}
 
 
 @torch.no_grad()

@@ -5,6 +5,7 @@
       metrics.jsonl            one object a step
       config.json, model.safetensors, tokenizer.json ...    the best model so far, a Hugging Face folder
       step-00001200/           a checkpoint: the same files as of that step, and
+        adapter/               where only a change of low rank is trained: that alone, as peft opens it
         training.safetensors   what the optimizer remembers
         training.json          step, place in the data, counters
         manifest.json          size and sha256 of every file, written last
@@ -32,7 +33,7 @@ from glassformer.train.files import Files
 
 FORMAT = 1
 MANIFEST, TENSORS, FACTS = "manifest.json", "training.safetensors", "training.json"
-RUN_FILE, METRICS = "run.json", "metrics.jsonl"
+RUN_FILE, METRICS, ADAPTER = "run.json", "metrics.jsonl", "adapter"
 _STEP, _STAGING = "step-", ".staging-"
 _OWN = {MANIFEST, TENSORS, FACTS}
 

@@ -19,20 +19,26 @@ from typing import Any, Protocol
 import torch
 
 from glassformer import __version__
+from glassformer.checkpoints.adapter import save_adapter
 from glassformer.checkpoints.folder import load
 from glassformer.core.config import read_json
-from glassformer.core.errors import CheckpointError, ConfigError, DataError
+from glassformer.core.errors import CheckpointError, ConfigError, DataError, DivergedError
 from glassformer.core.terminal import Progress, duration
 from glassformer.data.batch import Batch
+from glassformer.data.images import ImageProcessing
 from glassformer.data.sampling import Sampler
 from glassformer.data.text_data import from_recipe
 from glassformer.data.tokens import TextTokenizer, TokenStream, end_token
+from glassformer.models.adapters import adapt, adapters_of
 from glassformer.models.transformer import SpecialTokens, Transformer
 from glassformer.tokenizers.tokenizer import Tokenizer, check_fits
+from glassformer.train import image_data
 from glassformer.train.config import Plan, TrainConfig
 from glassformer.train.evaluate import Measure, byte_lengths, measure_all, measure_batches, say
 from glassformer.train.files import Files
-from glassformer.train.folder import RUN_FILE, Checkpoint, newest, prune, publish, write_checkpoint
+from glassformer.train.folder import ADAPTER, RUN_FILE, Checkpoint, newest, prune, publish, write_checkpoint
+from glassformer.train.forms import Forms
+from glassformer.train.heap import give_back
 from glassformer.train.lock import locked
 from glassformer.train.log import Entry, MetricsLog, read_metrics
 from glassformer.train.objective import ExampleObjectiveConfig
@@ -40,12 +46,13 @@ from glassformer.train.objectives.next_token import NextTokenConfig
 from glassformer.train.parallel import Group, joined
 from glassformer.train.run import Run
 from glassformer.train.sample import sample_text
+from glassformer.train.spikes import Recent
 from glassformer.train.state import Machine, State, say_what_differs, surroundings
-from glassformer.train.step import Learner, Outcome
+from glassformer.train.step import Learner, Outcome, check_whole
 from glassformer.train.stop import StopRequest
 from glassformer.train.task_data import again
 
-_MOST_SKIPPED = 10
+_MOST_SKIPPED, _MOST_REWINDS = 10, 2
 _SMOOTHING = 0.95
 
 
@@ -53,8 +60,8 @@ class TrainingData(Protocol):
     """What a run reads; ``glassformer.data.TextData`` is one."""
 
     @property
-    def tokenizer(self) -> TextTokenizer:
-        """What made the tokens; it is saved beside the model."""
+    def tokenizer(self) -> TextTokenizer | ImageProcessing:
+        """What made the tokens, or the images; it is saved beside the model."""
         ...
 
     @property
@@ -104,12 +111,13 @@ def train(
     Raises:
         CheckpointError: The folder exists, another process holds it, or the disk refuses.
         ConfigError: Model, data and description do not fit together.
-        DataError: The loss was not finite too often.
+        DivergedError: Steps went wrong again and again.
     """
     run, machine = Path(out), machine or Machine()
     plan = Plan(config, data.length)
     _check(model, data, plan)
     with joined(machine.device) as group:
+        check_whole(config.objective, group)
         if group.is_first:
             refuse_taken(run)
             Files().make_folder(run)
@@ -153,7 +161,7 @@ def resume(folder: str | Path, *, data: TrainingData | None = None, progress: Pr
         checkpoint = newest(run, shown.note)
         model = load(checkpoint.folder)
         if data is None:
-            data = _data_again(said, config, model, Tokenizer.load(checkpoint.folder), run)
+            data = _data_again(said, config, model, checkpoint.folder, run)
         if data.sampler.digest != said["data_sha256"]:
             do = "put the old data back, or begin a new run"
             raise DataError("the data changed since the run began", at=run, do=do)
@@ -199,7 +207,10 @@ class _Trainer:
     ) -> None:
         self.folder, self.model, self.data, self.plan = run, model, data, plan
         self.config, self.machine, self.state, self.progress = plan.config, machine, state, progress
-        self.learner, self.group = _learner(model, data, plan, machine, checkpoint, group), group
+        self.learner, self.group = _learner(model, data, plan, machine, group), group
+        self.forms = Forms(model, self.learner.optimizers, plan.config.ema)
+        if checkpoint is not None:
+            self.forms.load(checkpoint.tensors())
         self.log = MetricsLog(run, upto=state.step) if group.is_first else None
         self.saved_step = None if checkpoint is None else checkpoint.step
         self.shown_loss: float | None = None
@@ -233,13 +244,18 @@ class _Trainer:
 
     def is_finished(self) -> bool:
         """Whether the budget is used."""
-        return self.plan.progress(self.state.step, self.state.seconds) >= 1
+        patience = self.config.patience
+        is_stale = patience is not None and self.state.stale >= patience
+        return is_stale or self.plan.progress(self.state.step, self.state.seconds) >= 1
 
     def step(self, started: float) -> None:
         """One step, with everything that comes due at it."""
         state = self.state
         before = self.plan.progress(state.step, state.seconds)
         entry = self.learn(before, started)
+        if state.skipped_in_row >= _MOST_SKIPPED:
+            self.rewind()
+            return
         now = self.plan.progress(state.step, state.seconds)
         measured = None
         if self.is_due(self.config.eval_every, before, now):
@@ -249,6 +265,7 @@ class _Trainer:
             entry["validation"] = measured
             is_better = state.best_loss is None or measured["loss"] < state.best_loss
             state.best_loss = measured["loss"] if is_better else state.best_loss
+            state.stale = 0 if is_better else state.stale + 1
         if self.log is not None:
             self.log.append(entry)
         if is_better or self.is_due(self.config.save_every, before, now):
@@ -267,7 +284,12 @@ class _Trainer:
         drawn, state.cursor = self.data.sampler.draw(state.cursor, shape.rows, shape.length, progress)
         batch = self.config.objective.prepare(drawn, self.data.tokenizer, self.config.seed).to(self.machine.device)
         micro_rows = max(1, shape.micro_rows * shape.length // max(batch.width - 1, 1))
-        found = self.learner.step(batch, number=state.step, micro_rows=micro_rows, factor=factor)
+        recent = Recent(state.losses, state.norms)
+        self.learner.optimizers.set_progress(progress)
+        found = self.learner.step(batch, number=state.step, micro_rows=micro_rows, factor=factor, recent=recent)
+        state.losses, state.norms = recent.losses, recent.norms
+        if found.is_taken:
+            self.forms.update()
         tokens = self.config.objective.tokens(batch)
         speed = tokens / max(time.monotonic() - begun, 1e-9)
         state.step += 1
@@ -287,11 +309,7 @@ class _Trainer:
         }
 
     def count(self, found: Outcome) -> None:
-        """Count a step that would have spoiled the weights, which it left alone.
-
-        Raises:
-            DataError: It is one of too many in a row.
-        """
+        """Count a step that would have spoiled the weights, which it left alone."""
         if found.is_taken:
             self.state.skipped_in_row = 0
             return
@@ -299,14 +317,33 @@ class _Trainer:
         self.state.skipped_in_row += 1
         got = f"loss {found.loss:.4g}, gradient norm {found.norm:.4g}"
         self.progress.note(f"step {self.state.step} skipped: {got}")
-        if self.state.skipped_in_row >= _MOST_SKIPPED:
-            what = f"the loss was not finite {_MOST_SKIPPED} times in a row"
+
+    def rewind(self) -> None:
+        """Go back to the newest checkpoint, and on with the samples behind those that were drawn since.
+
+        Raises:
+            DivergedError: That was done too often.
+        """
+        state = self.state
+        if state.rewinds >= _MOST_REWINDS:
+            what = f"{_MOST_SKIPPED} steps in a row went wrong, after {state.rewinds} ways back to a checkpoint"
             do = "lower the learning rate, or look at the data; the last checkpoint is from before"
-            raise DataError(what, at=f"step {self.state.step}", got=got, do=do)
+            raise DivergedError(what, at=f"step {state.step}", do=do)
+        checkpoint = newest(self.folder, self.progress.note)
+        self.progress.note(f"step {state.step}: back to the checkpoint of step {checkpoint.step}, past these samples")
+        restore(self.model, checkpoint.folder)
+        self.forms.load(checkpoint.tensors())
+        again = State.from_json(checkpoint.facts)
+        again.cursor, again.rewinds, again.skipped = state.cursor, state.rewinds + 1, state.skipped
+        again.seconds, again.skipped_in_row = state.seconds, 0
+        self.state, self.saved_step = again, checkpoint.step
+        if self.log is not None:
+            self.log.close()
+            self.log = MetricsLog(self.folder, upto=again.step)
 
     def validate(self) -> dict[str, Any] | None:
         """Measures of what is held out, together and by place; None where there is nothing."""
-        with self.machine.precision():
+        with self.forms.published(), self.machine.precision():
             found = self.text_measures() if isinstance(self.config.objective, NextTokenConfig) else self.measures()
         if found is None:
             return None
@@ -320,7 +357,7 @@ class _Trainer:
         found = measure_all(
             self.model,
             self.data.validation,
-            byte_lengths(self.data.tokenizer),
+            byte_lengths(words_of(self.data)),
             context=self.plan.longest,
             most_tokens=self.config.eval_tokens,
             batch_tokens=self.plan.micro_tokens,
@@ -349,21 +386,26 @@ class _Trainer:
         self.log.sync()
         loss = None if measured is None else measured["loss"]
         facts = {**self.state.to_json(), **surroundings(), "validation_loss": loss}
-        saved = write_checkpoint(self.folder, self.state.step, self.save_model, self.learner.optimizers.state(), facts)
+        saved = write_checkpoint(self.folder, self.state.step, self.save_model, self.forms.state(), facts)
         if self.state.best_loss is None or loss == self.state.best_loss:
             publish(self.folder, saved)
         prune(self.folder, self.config.keep)
 
     def save_model(self, folder: Path) -> None:
-        """The model's own files."""
-        self.model.save(folder, tokenizer=self.data.tokenizer)
+        """The model's own files, and those of its adapter alone."""
+        with self.forms.published():
+            self.model.save(folder, tokenizer=self.data.tokenizer)
+        if self.config.lora is not None:
+            save_adapter(self.model, folder / ADAPTER)
 
     def sample(self) -> None:
         """Show what the model writes after the start of a held-out document."""
         writes = isinstance(self.config.objective, NextTokenConfig)
         for stream in list(self.data.validation.values())[: int(writes)]:
             turn = self.state.step
-            prompt, text = sample_text(self.model, self.data.tokenizer, stream, turn=turn, context=self.plan.longest)
+            with self.forms.published():
+                said = sample_text(self.model, words_of(self.data), stream, turn=turn, context=self.plan.longest)
+            prompt, text = said
             self.progress.note(f"step {turn} writes: {_one_line(prompt)} → {_one_line(text)}")
 
     def show(self, found: Outcome, speed: float) -> None:
@@ -387,28 +429,49 @@ class _Trainer:
 
 def _check(model: Transformer, data: TrainingData, plan: Plan) -> None:
     plan.config.objective.check_model(model.config)
-    check_fits(data.tokenizer, model.config.vocab_size)
+    if plan.config.lora is None:  # whose parameters are not there yet
+        trained = {weight: weight.requires_grad for weight in model.parameters()}
+        plan.config.optimizer.build(model, plan.config.learning_rate)  # refuses rules that are about nothing
+        for weight, was_trained in trained.items():
+            weight.requires_grad_(was_trained)
+    if adapters_of(model):
+        do = "merge it first; a new one is made by TrainConfig(lora=LoraConfig(...))"
+        raise ConfigError("a model with an adapter", do=do)
+    if not isinstance(data.tokenizer, ImageProcessing):
+        check_fits(data.tokenizer, model.config.vocab_size)
     reach = model.config.max_positions
     if reach is not None and plan.longest > reach:
         do = "train on shorter samples, or build a model for longer ones"
         raise ConfigError("the context is longer than the model", got=plan.longest, expected=f"at most {reach}", do=do)
 
 
-def _learner(
-    model: Transformer, data: TrainingData, plan: Plan, machine: Machine, checkpoint: Checkpoint | None, group: Group
-) -> Learner:
+def _learner(model: Transformer, data: TrainingData, plan: Plan, machine: Machine, group: Group) -> Learner:
     model.to(machine.device)
     for weight in model.parameters():  # those of a loaded model lie in its file, wherever they happen to be aligned
         weight.data = weight.data.clone()
-    if model.special == SpecialTokens():
+    if model.special == SpecialTokens() and not isinstance(data.tokenizer, ImageProcessing):
         model.special = SpecialTokens(end=(end_token(data.tokenizer),), pad=data.tokenizer.special.pad)
     if machine.compile:
         model.compile()
+    if machine.recompute is not None:
+        give_back()
+    for stack in (model.encoder, model.decoder):
+        if stack is not None:
+            stack.recompute = machine.recompute
     config = plan.config
+    if config.lora is not None:
+        adapt(model, config.lora, seed=config.seed)
     optimizers = config.optimizer.build(model, config.learning_rate)
-    if checkpoint is not None:
-        optimizers.load(checkpoint.tensors())
-    return Learner(model, config.objective, optimizers, machine, config.clip, config.seed, group)
+    return Learner(model, config.objective, optimizers, machine, config.clip, config.seed, group,
+                   config.skip_sigmas)  # fmt: skip
+
+
+@torch.no_grad()
+def restore(model: Transformer, folder: Path) -> None:
+    """Give a model the weights of a folder that it was saved to; those of an adapter are not in it."""
+    held = dict(load(folder).named_parameters())
+    for name, weight in model.named_parameters():
+        weight.copy_(held.get(name, weight))
 
 
 def _described(data: TrainingData, config: TrainConfig, machine: Machine) -> bytes:
@@ -423,15 +486,24 @@ def _described(data: TrainingData, config: TrainConfig, machine: Machine) -> byt
 
 
 def _data_again(
-    said: Mapping[str, Any], config: TrainConfig, model: Transformer, tokenizer: Tokenizer, run: Path
+    said: Mapping[str, Any], config: TrainConfig, model: Transformer, folder: Path, run: Path
 ) -> TrainingData:
-    """What a run read, read again."""
+    """What a run read, read again; ``folder``: of the checkpoint."""
     recipe, objective = said["data"], config.objective
     if not recipe:
         raise DataError("this run did not read files", at=run, do="pass its data: gf.resume(folder, data=data)")
+    if "processing" in recipe and isinstance(objective, ExampleObjectiveConfig):
+        return image_data.again(recipe, objective, model)
+    tokenizer = Tokenizer.load(folder)
     if "place" in recipe and isinstance(objective, ExampleObjectiveConfig):
         return again(recipe, objective, model, tokenizer)
     return from_recipe(recipe, tokenizer)
+
+
+def words_of(data: TrainingData) -> TextTokenizer:
+    """The tokenizer of data that has tokens."""
+    assert not isinstance(data.tokenizer, ImageProcessing)
+    return data.tokenizer
 
 
 def _mixed(shown: float, new: float) -> float:

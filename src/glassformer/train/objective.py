@@ -27,7 +27,12 @@ Found = tuple[Tensor, dict[str, Tensor]]
 
 
 class ObjectiveConfig(Config, base=True):
-    """Base of the objectives; a file of ``train/objectives`` names its own as ``OBJECTIVE``."""
+    """Base of the objectives; a file of ``train/objectives`` names its own as ``OBJECTIVE``.
+
+    ``COUPLED``: the loss of a row hangs on the other rows, so that a batch is computed whole, in one process.
+    """
+
+    COUPLED: ClassVar[bool] = False
 
     def check_model(self, config: TransformerConfig) -> None:
         """Raise an ``UnsupportedError`` for a model that cannot be trained so."""
@@ -48,6 +53,10 @@ class ObjectiveConfig(Config, base=True):
         """Sum of the losses, and sums of what else is measured, to be divided by the weight as well."""
         raise AssertionError(f"{type(self).__name__} lacks loss_sum")
 
+    def measures(self, means: dict[str, float]) -> dict[str, float]:
+        """What is said about held-out data, from the means of loss and metrics."""
+        return means
+
 
 @dataclass(frozen=True)
 class Reading:
@@ -60,6 +69,7 @@ class Reading:
         truncate: Cut what is longer instead of refusing it.
         start: With which a target is begun.
         end: With which a target ends.
+        has_segments: Whether the model has token types for a second text.
     """
 
     tokenizer: Tokenizer
@@ -68,6 +78,7 @@ class Reading:
     truncate: bool = False
     start: int | None = None
     end: int | None = None
+    has_segments: bool = True
 
     def ids(self, example: Example, *fields: str) -> list[int]:
         """Ids of one text or of two, with the special tokens that the tokenizer puts around."""
@@ -77,8 +88,8 @@ class Reading:
         return self.fitting(ids, example)
 
     def segments(self, example: Example, ids: Sequence[int], *fields: str) -> list[int] | None:
-        """Token types of a pair of texts; None for one text."""
-        if len(fields) == 1:
+        """Token types of a pair of texts; None for one text, and for a model that has no such."""
+        if len(fields) == 1 or not self.has_segments:
             return None
         texts = (example.text(fields[0]), example.text(fields[1]))
         most = self.max_tokens if self.truncate else None
@@ -122,12 +133,26 @@ class ExampleObjectiveConfig(ObjectiveConfig, base=True):
     """Base of the objectives that learn from examples with fields.
 
     ``FIELDS``: what each example must hold · ``TEXTS``: fields that a tokenizer can learn from · ``HEAD``: what is
-    trained, in the words of the families.
+    trained, in the words of the families · ``COMPARED``: the labels that a softmax over the last axis of what the model
+    computes is compared with, one for each of its rows of scores; None where there are no such.
     """
 
     FIELDS: ClassVar[tuple[str, ...]] = ("text",)
     HEAD: ClassVar[str] = "tokens"
-    TEXTS: ClassVar[tuple[str, ...]] = ("text", "pair", "words", "source", "target")
+    COMPARED: ClassVar[str | None] = None
+    TEXTS: ClassVar[tuple[str, ...]] = (
+        "text", "pair", "words", "source", "target", "question", "context", "negative", "prompt", "chosen", "rejected",
+    )  # fmt: skip
+
+    @property
+    def head(self) -> str:
+        """What is trained, in the words of the families."""
+        return self.HEAD
+
+    @property
+    def writes(self) -> bool:
+        """Whether a decoder writes a target beside the source."""
+        return "target" in self.FIELDS
 
     def names(self, example: Example) -> Iterable[str]:
         """The labels of an example, for the set of all."""
@@ -140,6 +165,14 @@ class ExampleObjectiveConfig(ObjectiveConfig, base=True):
             DataError: What it holds cannot be used; with its place.
         """
         raise AssertionError(f"{type(self).__name__} lacks sample")
+
+    def windows(self, example: Example, reading: Reading) -> list[Sample]:
+        """The rows of an example, where a long one is several."""
+        return [self.sample(example, reading)]
+
+    def samples(self, examples: Iterable[Example], reading: Reading) -> list[Sample]:
+        """The rows of all examples."""
+        return [sample for example in examples for sample in self.windows(example, reading)]
 
     def fit(self, config: TransformerConfig, n_labels: int) -> TransformerConfig:
         """The description with the head that this objective trains, for a model of no published family."""

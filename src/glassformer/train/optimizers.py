@@ -1,29 +1,51 @@
-"""Which optimizer moves which parameter, and the state that a resumed run needs."""
+"""Which optimizer moves which parameter: their descriptions."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Iterable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from glassformer.core.config import Config
-from glassformer.core.errors import CheckpointError
+from glassformer.core.discovery import class_at
+from glassformer.core.errors import ConfigError
+from glassformer.train.adafactor import Adafactor
+from glassformer.train.groups import GroupRule, Member, grouped, members
+from glassformer.train.lion import Lion
 from glassformer.train.muon import Muon
+from glassformer.train.optimizer_set import Optimizers as Optimizers
 
 
 class OptimizerConfig(Config, base=True):
-    """Base of the optimizers' descriptions."""
+    """Base of the optimizers' descriptions.
+
+    weight_decay: of matrices · groups: what holds for some parameters, the first rule that matches · layer_decay: the
+    rate of each layer as a share of that of the layer above.
+    """
 
     weight_decay: float = 0.1
+    groups: tuple[GroupRule, ...] = ()
+    layer_decay: float = 1.0
 
     def check(self) -> None:
         self.require(self.weight_decay >= 0, "weight_decay", "0 or more")
+        self.require(0 < self.layer_decay <= 1, "layer_decay", "above 0 and at most 1")
 
     def build(self, model: nn.Module, learning_rate: float) -> Optimizers:
-        """The optimizer for every parameter of a model that is trained."""
-        raise AssertionError(f"{type(self).__name__} lacks build")
+        """The optimizer for every parameter of a model that is trained; what a rule freezes is marked in the model.
+
+        Raises:
+            ConfigError: A rule is about no parameter, or nothing is left to train.
+        """
+        found = members(model, self.groups, self.layer_decay)
+        return Optimizers([self.over(found, learning_rate)], {one.name: one.weight for one in found})
+
+    def over(self, found: Iterable[Member], learning_rate: float) -> torch.optim.Optimizer:
+        """An optimizer of some parameters."""
+        raise AssertionError(f"{type(self).__name__} lacks over")
 
 
 class AdamWConfig(OptimizerConfig):
@@ -37,13 +59,8 @@ class AdamWConfig(OptimizerConfig):
         self.require(all(0 <= beta < 1 for beta in self.betas), "betas", "two numbers from 0 to below 1")
         self.require(0 < self.eps <= 1, "eps", "above 0 and at most 1")
 
-    def build(self, model: nn.Module, learning_rate: float) -> Optimizers:
-        trained = trained_parameters(model)
-        return Optimizers([self.over(trained, learning_rate)], trained)
-
-    def over(self, trained: Mapping[str, nn.Parameter], learning_rate: float) -> torch.optim.AdamW:
-        """AdamW over some parameters."""
-        groups = decay_groups(trained, self.weight_decay)
+    def over(self, found: Iterable[Member], learning_rate: float) -> torch.optim.AdamW:
+        groups = grouped(found, learning_rate, self.weight_decay)
         return torch.optim.AdamW(groups, lr=learning_rate, betas=self.betas, eps=self.eps, fused=True)
 
 
@@ -63,97 +80,119 @@ class MuonConfig(OptimizerConfig):
         self.require(self.learning_rate > 0, "learning_rate", "above 0")
         self.require(0 <= self.momentum < 1, "momentum", "0 to below 1")
         self.require(1 <= self.rounds <= 20, "rounds", "1 to 20")
+        self.require(not self.rest.groups and self.rest.layer_decay == 1, "rest", "groups and layer_decay beside it")
 
     def build(self, model: nn.Module, learning_rate: float) -> Optimizers:
-        trained = trained_parameters(model)
-        matrices = {name: weight for name, weight in trained.items() if is_hidden_matrix(model, name)}
-        rest = {name: weight for name, weight in trained.items() if name not in matrices}
-        optimizers: list[torch.optim.Optimizer] = []
-        if matrices:
-            muon = Muon(
-                matrices.values(),
-                lr=self.learning_rate,
-                momentum=self.momentum,
-                weight_decay=self.weight_decay,
-                rounds=self.rounds,
+        found = members(model, self.groups, self.layer_decay)
+        matrices = [one for one in found if is_hidden_matrix(model, one.name)]
+        rest = [one for one in found if not is_hidden_matrix(model, one.name)]
+        optimizers: list[torch.optim.Optimizer] = [self.over(matrices, self.learning_rate)] if matrices else []
+        optimizers += [self.rest.over(rest, learning_rate)] if rest else []
+        return Optimizers(optimizers, {one.name: one.weight for one in found})
+
+    def over(self, found: Iterable[Member], learning_rate: float) -> Muon:
+        groups = grouped(found, learning_rate, self.weight_decay)
+        return Muon(groups, lr=learning_rate, momentum=self.momentum, rounds=self.rounds)
+
+
+class AdafactorConfig(OptimizerConfig):
+    """Adafactor in the form that T5 was trained with (Shazeer and Stern 2018, https://arxiv.org/abs/1804.04235).
+
+    decay: the second moment forgets 1 - step^-decay · eps: beside squared gradients, and the least size of a parameter
+    · clip: root mean square of an update · momentum: 0 keeps none · scaled: the rate is a share of each parameter's
+    size. T5's own rate is ``learning_rate=0.01`` with ``InverseSqrtConfig(level=True)`` and a warm-up of 10,000 steps.
+    """
+
+    weight_decay: float = 0.0
+    decay: float = 0.8
+    eps: tuple[float, float] = (1e-30, 1e-3)
+    clip: float = 1.0
+    momentum: float = 0.0
+    scaled: bool = True
+
+    def check(self) -> None:
+        super().check()
+        self.require(0 < self.decay <= 1, "decay", "above 0 and at most 1")
+        self.require(min(self.eps) > 0, "eps", "two numbers above 0")
+        self.require(self.clip > 0, "clip", "above 0")
+        self.require(0 <= self.momentum < 1, "momentum", "0 to below 1")
+
+    def over(self, found: Iterable[Member], learning_rate: float) -> Adafactor:
+        groups = grouped(found, learning_rate, self.weight_decay)
+        same = {name: getattr(self, name) for name in ("decay", "eps", "clip", "momentum", "scaled")}
+        return Adafactor(groups, lr=learning_rate, **same)
+
+
+class LionConfig(OptimizerConfig):
+    """The sign of a momentum (Chen et al. 2023, https://arxiv.org/abs/2302.06675); for a rate 3 to 10 times lower."""
+
+    weight_decay: float = 1.0
+    betas: tuple[float, float] = (0.9, 0.99)
+
+    def check(self) -> None:
+        super().check()
+        self.require(all(0 <= beta < 1 for beta in self.betas), "betas", "two numbers from 0 to below 1")
+
+    def over(self, found: Iterable[Member], learning_rate: float) -> Lion:
+        return Lion(grouped(found, learning_rate, self.weight_decay), lr=learning_rate, betas=self.betas)
+
+
+#: Packages whose optimizers are imported when a description names them; those of others must be imported before.
+PACKAGES = ("torch", "torchao", "schedulefree", "bitsandbytes", "pytorch_optimizer", "heavyball", "prodigyopt")
+
+
+class ImportedConfig(OptimizerConfig):
+    """An optimizer of another package, by its class: ``path="schedulefree.AdamWScheduleFree"``.
+
+    settings: its other arguments, as pairs of name and value. One that has ``train()`` and ``eval()`` is in the second
+    mode while the model is measured and saved.
+    """
+
+    path: str
+    settings: tuple[tuple[str, Any], ...] = ()
+
+    def check(self) -> None:
+        super().check()
+        self.require("." in self.path, "path", "a package and a class, as in torch.optim.SGD")
+        ours = {"params", "lr", "weight_decay"} & {name for name, _ in self.settings}
+        self.require(not ours, "settings", "no params, lr or weight_decay, which the training sets")
+
+    def build(self, model: nn.Module, learning_rate: float) -> Optimizers:
+        found = members(model, self.groups, self.layer_decay)
+        named = {one.name: one.weight for one in found}
+        return Optimizers([self.over(found, learning_rate)], named, any_shape=True)
+
+    def over(self, found: Iterable[Member], learning_rate: float) -> torch.optim.Optimizer:
+        """Build it.
+
+        Raises:
+            ConfigError: It is no optimizer that can be used like torch's, or does not take the settings.
+        """
+        kind: Any = class_at(self.path, PACKAGES)
+        if not issubclass(kind, torch.optim.Optimizer):
+            raise ConfigError("not an optimizer", got=self.path, expected="a subclass of torch.optim.Optimizer")
+        if inspect.signature(kind.step).parameters["closure"].default is inspect.Parameter.empty:
+            raise ConfigError(
+                "an optimizer that computes losses itself", got=self.path, expected="one without a closure"
             )
-            optimizers.append(muon)
-        if rest:
-            optimizers.append(self.rest.over(rest, learning_rate))
-        return Optimizers(optimizers, trained)
+        try:
+            made: torch.optim.Optimizer = kind(
+                grouped(found, learning_rate, self.weight_decay), lr=learning_rate, **dict(self.settings)
+            )
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"{self.path} refuses its settings", got=error) from error
+        if self.weight_decay and "weight_decay" not in made.defaults:
+            raise ConfigError(f"{self.path} has no weight decay", got=self.weight_decay, expected="weight_decay=0.0")
+        return made
 
 
 #: The optimizers by the word that the command line knows them by.
-OPTIMIZERS: dict[str, type[OptimizerConfig]] = {"adamw": AdamWConfig, "muon": MuonConfig}
-
-
-class Optimizers:
-    """Several optimizers as one, with a state of plain named tensors."""
-
-    def __init__(self, optimizers: list[torch.optim.Optimizer], trained: Mapping[str, nn.Parameter]) -> None:
-        self.optimizers = optimizers
-        self._names: dict[Tensor, str] = {weight: name for name, weight in trained.items()}
-        self._full = [group["lr"] for group in self._groups()]
-
-    def set_factor(self, factor: float) -> None:
-        """Set every learning rate to this share of its full value."""
-        for group, full in zip(self._groups(), self._full, strict=True):
-            group["lr"] = full * factor
-
-    def step(self) -> None:
-        """Move the parameters by their gradients."""
-        for optimizer in self.optimizers:
-            optimizer.step()
-
-    def zero_grad(self) -> None:
-        """Forget the gradients."""
-        for optimizer in self.optimizers:
-            optimizer.zero_grad(set_to_none=True)
-
-    def state(self) -> dict[str, Tensor]:
-        """Everything an optimizer remembers, by ``parameter/word``; complete once there was a step."""
-        return {
-            f"{self._names[weight]}/{word}": torch.as_tensor(value)
-            for optimizer in self.optimizers
-            for weight, known in optimizer.state.items()
-            for word, value in known.items()
-        }
-
-    def load(self, state: Mapping[str, Tensor]) -> None:
-        """Take over what ``state`` gave.
-
-        Raises:
-            CheckpointError: It belongs to other parameters.
-        """
-        known = {name: weight for weight, name in self._names.items()}
-        found: dict[str, dict[str, Tensor]] = {}
-        for key, value in state.items():
-            name, _, word = key.rpartition("/")
-            if name not in known or (value.ndim and value.shape != known[name].shape):
-                raise CheckpointError("the state of the optimizer belongs to another model", got=key)
-            found.setdefault(name, {})[word] = value.to(known[name].device)
-        for optimizer in self.optimizers:
-            optimizer.state.clear()
-            for group in optimizer.param_groups:
-                for weight in group["params"]:
-                    if self._names[weight] in found:
-                        optimizer.state[weight] = found[self._names[weight]]
-
-    def _groups(self) -> list[dict[str, Any]]:
-        return [group for optimizer in self.optimizers for group in optimizer.param_groups]
-
-
-def trained_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
-    """Name → parameter, of those that are trained; tied ones once."""
-    return {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
-
-
-def decay_groups(trained: Mapping[str, nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:
-    """Matrices with weight decay; vectors (norms and biases) without."""
-    matrices = [weight for weight in trained.values() if weight.ndim >= 2]
-    vectors = [weight for weight in trained.values() if weight.ndim < 2]
-    groups = [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
-    return [group for group in groups if group["params"]]
+OPTIMIZERS: dict[str, type[OptimizerConfig]] = {
+    "adamw": AdamWConfig,
+    "muon": MuonConfig,
+    "adafactor": AdafactorConfig,
+    "lion": LionConfig,
+}
 
 
 def is_hidden_matrix(model: nn.Module, name: str) -> bool:

@@ -10,8 +10,10 @@ from glassformer.parts.attention import AttentionConfig
 from glassformer.parts.block import BlockConfig
 from glassformer.parts.embedding import EmbeddingConfig
 from glassformer.parts.feed_forward import FeedForwardConfig, GatedConfig
-from glassformer.parts.head import TokenHeadConfig, TransformConfig
+from glassformer.parts.grid import LearnedGridConfig
+from glassformer.parts.head import PoolerConfig, TokenHeadConfig, TransformConfig
 from glassformer.parts.norm import LayerNormConfig, RMSNormConfig
+from glassformer.parts.patches import PatchEmbeddingConfig
 from glassformer.parts.positions import LearnedPositionsConfig, RelativeBucketsConfig
 from glassformer.parts.rotary import RotaryConfig
 from glassformer.parts.stack import StackConfig
@@ -111,6 +113,46 @@ def t5(vocab_size: int, max_positions: int, *, d_model: int, n_layers: int, n_he
     )
 
 
+def vit(size: tuple[int, int], channels: int, *, d_model: int, n_layers: int, n_heads: int) -> TransformerConfig:
+    """ViT's form: patches behind a class token, learned positions, the norm first (Dosovitskiy et al. 2021)."""
+    norm, patch = LayerNormConfig(eps=1e-12), patch_of(min(size))
+    block = BlockConfig(
+        attention=AttentionConfig(n_heads=n_heads, biases=("query", "key", "value", "output")),
+        feed_forward=FeedForwardConfig(d_ff=4 * d_model, activation="gelu"),
+        norm=norm,
+    )
+    return TransformerConfig(
+        d_model=d_model,
+        embedding=PatchEmbeddingConfig(
+            image_size=size, patch_size=(patch, patch), channels=channels, positions=LearnedGridConfig()
+        ),
+        encoder=StackConfig(blocks=(block,) * n_layers, norm=norm),
+        pooler=PoolerConfig(),
+    )
+
+
+def patch_of(side: int) -> int:
+    """The side of a patch, for pictures whose shorter side is so long."""
+    return 4 if side <= 64 else 16
+
+
+def image_preset(name: str, size: tuple[int, int], channels: int) -> TransformerConfig:
+    """The description of that name, for pictures of a height, a width and so many channels.
+
+    Raises:
+        UnknownNameError: There is no preset of that name for pictures.
+    """
+    if name not in IMAGE_PRESETS:
+        expected = f"one of {near(name, IMAGE_PRESETS)}, a file or a folder"
+        raise UnknownNameError("no such preset for pictures", got=name, expected=expected)
+    return IMAGE_PRESETS[name](size, channels)
+
+
+#: The same for pictures.
+IMAGE_PRESETS: dict[str, Callable[[tuple[int, int], int], TransformerConfig]] = {
+    "vit-tiny": lambda size, channels: vit(size, channels, d_model=64, n_layers=4, n_heads=4),
+    "vit-small": lambda size, channels: vit(size, channels, d_model=192, n_layers=6, n_heads=6),
+}
 #: Name → form; the sizes are those that a laptop trains in minutes (tiny), and in hours (small).
 PRESETS: dict[str, Preset] = {
     "gpt-tiny": lambda vocab, positions: gpt(vocab, positions, d_model=128, n_layers=4, n_heads=4),

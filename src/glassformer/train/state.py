@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ import torch
 from glassformer.core.errors import ConfigError
 from glassformer.core.terminal import Progress
 from glassformer.data.sampling import Cursor
+from glassformer.parts.recompute import Recompute
 
 
 @dataclass
@@ -26,7 +27,11 @@ class State:
         skipped: Steps that were skipped.
         skipped_in_row: Of these, how many at the end.
         seconds: Time in the training loop.
+        rewinds: How often the run went back to a checkpoint.
         best_loss: Lowest validation loss so far.
+        stale: Measurements since then.
+        losses: Of the last steps that were taken.
+        norms: Norms of their gradients.
     """
 
     cursor: Cursor
@@ -35,7 +40,11 @@ class State:
     skipped: int = 0
     skipped_in_row: int = 0
     seconds: float = 0.0
+    rewinds: int = 0
     best_loss: float | None = None
+    stale: int = 0
+    losses: list[float] = field(default_factory=list)
+    norms: list[float] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -44,7 +53,7 @@ class State:
     @classmethod
     def from_json(cls, said: Mapping[str, Any]) -> State:
         """What ``to_json`` wrote, possibly among other facts."""
-        known = {field.name: said[field.name] for field in fields(cls)}
+        known = {one.name: said[one.name] for one in fields(cls) if one.name in said}
         return cls(**{**known, "cursor": tuple(said["cursor"])})
 
 
@@ -56,11 +65,13 @@ class Machine:
         device: As torch writes it.
         dtype: ``float32``, or ``bfloat16`` for mixed precision with float32 weights.
         compile: Compile each block.
+        recompute: What the backward pass computes again instead of keeping it.
     """
 
     device: str = "cpu"
     dtype: str = "float32"
     compile: bool = False
+    recompute: Recompute | None = None
 
     def __post_init__(self) -> None:
         if self.dtype not in ("float32", "bfloat16"):

@@ -1,4 +1,4 @@
-"""One step of learning: a batch moves the weights, or, if anything about it is not finite, moves nothing."""
+"""One step of learning: a batch moves the weights, or, if its loss or gradient is odd, moves nothing."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from glassformer.core.errors import UnsupportedError
 from glassformer.data.batch import Batch
 from glassformer.data.order import mix
 from glassformer.train.balance import settle
 from glassformer.train.objective import ObjectiveConfig
 from glassformer.train.optimizers import Optimizers
 from glassformer.train.parallel import ALONE, Group
+from glassformer.train.spikes import Recent
 from glassformer.train.state import Machine
 
 
@@ -34,6 +36,17 @@ class Outcome:
     is_taken: bool
 
 
+def check_whole(objective: ObjectiveConfig, group: Group) -> None:
+    """Refuse several processes where a batch cannot be divided.
+
+    Raises:
+        UnsupportedError: The loss of a row hangs on the other rows.
+    """
+    if objective.COUPLED and group.size > 1:
+        what = f"{type(objective).__name__} computes a batch whole"
+        raise UnsupportedError(what, got=f"{group.size} processes", expected="one")
+
+
 @dataclass(frozen=True)
 class Learner:
     """What stays the same from step to step."""
@@ -45,8 +58,14 @@ class Learner:
     clip: float | None
     seed: int
     group: Group = ALONE
+    sigmas: float | None = None
 
-    def step(self, batch: Batch, *, number: int, micro_rows: int, factor: float) -> Outcome:
+    def __post_init__(self) -> None:
+        check_whole(self.objective, self.group)
+
+    def step(
+        self, batch: Batch, *, number: int, micro_rows: int, factor: float, recent: Recent | None = None
+    ) -> Outcome:
         """Take one step.
 
         Args:
@@ -54,6 +73,7 @@ class Learner:
             number: Of the step; with the seed it decides what dropout drops.
             micro_rows: Rows that are computed at once.
             factor: Share of the full learning rate.
+            recent: The steps before, by which an odd one is known; finite is enough when left out.
         """
         weight = self.objective.weight(batch)
         if weight == 0:
@@ -61,8 +81,10 @@ class Learner:
         loss = self._backward(self.group.rows(batch), weight, number, micro_rows)
         self.group.sum_gradients(self.model.parameters())
         norm = self._clip()
-        is_good = math.isfinite(loss) and math.isfinite(norm)
+        before = recent or Recent()
+        is_good = before.accepts(loss, norm, self.sigmas)
         if is_good:
+            before.add(loss, norm)
             self.optimizers.set_factor(factor)
             self.optimizers.step()
         settle(self.model, is_taken=is_good, total=self.group.total)
@@ -72,6 +94,7 @@ class Learner:
     def _backward(self, batch: Batch, weight: int, number: int, micro_rows: int) -> float:
         self.model.train()
         total = torch.zeros((), device=batch.tokens.device)
+        micro_rows = len(batch) if self.objective.COUPLED else micro_rows
         for turn, micro in enumerate(batch.cut(micro_rows) if len(batch) else ()):
             torch.manual_seed(mix(self.seed, number, turn * self.group.size + self.group.rank) >> 1)
             with self.machine.precision():

@@ -80,16 +80,22 @@ class TaskData:
         return max(1, round(epochs * self.sampler.epoch(batch_tokens)))
 
 
-def gather(place: Place, validation: Place | None = None, *, fields: Mapping[str, str] | None = None) -> Examples:
+def gather(
+    place: Place,
+    validation: Place | None = None,
+    *,
+    fields: Mapping[str, str] | None = None,
+    format: str | None = None,
+) -> Examples:
     """Read examples; where nothing is said to be held out, a tenth of them is, picked by their numbers.
 
     Raises:
         DataError: There are none, or a line is broken.
     """
-    found = list(_read(place, fields))
-    recipe: dict[str, Any] = {"fields": dict(fields or {})}
+    found = list(_read(place, fields, format))
+    recipe: dict[str, Any] = {"fields": dict(fields or {}), "format": format}
     if validation is not None:
-        held_out = list(_read(validation, fields))
+        held_out = list(_read(validation, fields, format))
         train = found
     else:
         picked = [split_of(str(number)) == "validation" for number in range(len(found))]
@@ -105,8 +111,8 @@ def gather(place: Place, validation: Place | None = None, *, fields: Mapping[str
     return Examples(train, held_out, recipe)
 
 
-def _read(place: Place, fields: Mapping[str, str] | None) -> Iterator[Example]:
-    return read_examples(place, fields) if isinstance(place, str | Path) else examples_of(place, fields)
+def _read(place: Place, fields: Mapping[str, str] | None, format: str | None) -> Iterator[Example]:
+    return read_examples(place, fields, format=format) if isinstance(place, str | Path) else examples_of(place, fields)
 
 
 def prepare(
@@ -141,11 +147,17 @@ def prepare(
     reach = [limit for limit in (max_tokens, model.config.max_positions) if limit is not None]
     special = model.special
     reading = Reading(
-        tokenizer, labels, min(reach, default=None), truncate, special.decoder_start, next(iter(special.end), None)
+        tokenizer,
+        labels,
+        min(reach, default=None),
+        truncate,
+        special.decoder_start,
+        next(iter(special.end), None),
+        getattr(model.config.embedding, "n_segments", 0) > 1,
     )
     pad = 0 if special.pad is None else special.pad
-    held_out = [objective.sample(example, reading) for example in examples.held_out]
-    train = [objective.sample(example, reading) for example in examples.train]
+    held_out = objective.samples(examples.held_out, reading)
+    train = objective.samples(examples.train, reading)
     said = {"batch_rows": batch_rows, "max_tokens": max_tokens, "truncate": truncate, "seed": seed}
     recipe = {**examples.recipe, **said, "labels": list(labels)} if examples.recipe else {}
     sampler = Buckets(train, seed, pad, batch_rows)
@@ -156,7 +168,8 @@ def again(
     recipe: Mapping[str, Any], objective: ExampleObjectiveConfig, model: Transformer, tokenizer: Tokenizer
 ) -> TaskData:
     """The same data, read again."""
-    examples = gather(recipe["place"], recipe.get("validation"), fields=recipe["fields"])
+    how = {"fields": recipe["fields"], "format": recipe.get("format")}
+    examples = gather(recipe["place"], recipe.get("validation"), **how)
     said = {name: recipe[name] for name in ("batch_rows", "max_tokens", "truncate", "seed")}
     return prepare(objective, examples, model, tokenizer, labels=tuple(recipe["labels"]), **said)
 

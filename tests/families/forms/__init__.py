@@ -1,6 +1,7 @@
 """Every form of every family that is compared with transformers: a class there, and the settings of a tiny model.
 
-A module of this folder holds ``FAMILIES`` (``model_type`` → ``Family``) and ``FORMS``.
+A module of this folder holds ``FAMILIES`` (``model_type`` → ``Family``) and ``FORMS``; those that read images stand
+in ``IMAGE_FAMILIES`` and ``IMAGE_FORMS``.
 """
 
 from __future__ import annotations
@@ -58,11 +59,12 @@ def _modules() -> list[Any]:
     return [importlib.import_module(f"{__name__}.{found.name}") for found in pkgutil.iter_modules(__path__)]
 
 
-def _collected() -> tuple[dict[str, Family], tuple[Form, ...]]:
-    modules = _modules()
-    families = {name: family for module in modules for name, family in module.FAMILIES.items()}
-    return families, tuple(form for module in modules for form in module.FORMS)
+def _collected(before: str = "") -> tuple[dict[str, Family], tuple[Form, ...]]:
+    modules = [module for module in _modules() if hasattr(module, f"{before}FORMS")]
+    families = {name: family for module in modules for name, family in getattr(module, f"{before}FAMILIES").items()}
+    return families, tuple(form for module in modules for form in getattr(module, f"{before}FORMS"))
 
 
 FAMILIES, FORMS = _collected()
-BY_NAME = {form.name: form for form in FORMS}
+IMAGE_FAMILIES, IMAGE_FORMS = _collected("IMAGE_")
+BY_NAME = {form.name: form for form in FORMS + IMAGE_FORMS}

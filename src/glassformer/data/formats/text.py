@@ -7,6 +7,7 @@ from pathlib import Path
 
 from glassformer.data.examples import Example
 from glassformer.data.files import read_bytes
+from glassformer.data.formats._lines import lines
 from glassformer.data.text import Document, decode_utf8
 
 SUFFIXES = (".txt", ".text", ".md", ".rst")
@@ -21,6 +22,6 @@ def read(file: Path, name: str, field: str) -> Iterator[Document]:
 
 def examples(file: Path, fields: Mapping[str, str]) -> Iterator[Example]:
     """A line is an example, with its text; empty lines are none."""
-    for number, line in enumerate(decode_utf8(read_bytes(file), at=file).splitlines(), start=1):
+    for number, line in enumerate(lines(file), start=1):
         if line.strip():
             yield Example(f"{file}, line {number}", {"text": line})

@@ -23,6 +23,7 @@ class ClassifyConfig(ExampleObjectiveConfig):
 
     FIELDS = ("text", "label")
     HEAD = "classify"
+    COMPARED = "label"
     smoothing: float = 0.0
 
     def check(self) -> None:
@@ -33,12 +34,12 @@ class ClassifyConfig(ExampleObjectiveConfig):
             refuse("classification", config, "ClassifyHeadConfig")
 
     def names(self, example: Example) -> Iterable[str]:
-        return [str(example["label"])]
+        return [example.label("label")]
 
     def sample(self, example: Example, reading: Reading) -> Sample:
         fields = ("text", "pair") if "pair" in example.fields else ("text",)
         ids = reading.ids(example, *fields)
-        label = reading.label(str(example["label"]), example)
+        label = reading.label(example.label("label"), example)
         return Sample(ids, reading.segments(example, ids, *fields), labels={"label": label})
 
     def fit(self, config: TransformerConfig, n_labels: int) -> TransformerConfig:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -17,8 +17,8 @@ from glassformer.data.examples import Example
 from glassformer.data.order import noise
 from glassformer.models.transformer import TransformerConfig
 from glassformer.parts.head import PretrainHeadConfig, TokenHeadConfig
-from glassformer.train.losses import cross_entropy_sum
-from glassformer.train.objective import ExampleObjectiveConfig, Found, Reading, refuse, routed
+from glassformer.train.objective import ExampleObjectiveConfig, Found, Reading, refuse
+from glassformer.train.token_loss import token_loss
 
 
 class MaskedTokenConfig(ExampleObjectiveConfig):
@@ -29,6 +29,7 @@ class MaskedTokenConfig(ExampleObjectiveConfig):
     """
 
     FIELDS = ("text",)
+    COMPARED: ClassVar[str | None] = "tokens"
     rate: float = 0.15
     masked: float = 0.8
     random: float = 0.1
@@ -52,6 +53,7 @@ class MaskedTokenConfig(ExampleObjectiveConfig):
         """Choose and hide; at least one token of a row that has any."""
         ids = batch.tokens.numpy()
         open_ids = ~_closed(tokenizer)[ids] & (True if batch.valid is None else batch.valid.numpy())
+        open_ids &= True if batch.documents is None else batch.documents.numpy() >= 0
         numbers = np.arange(len(ids)) if batch.samples is None else batch.samples.numpy()
         chosen = self._chosen(ids, open_ids, numbers, tokenizer, seed)
         how, other = noise(seed + 1, numbers, ids.shape[1]), noise(seed + 2, numbers, ids.shape[1])
@@ -66,10 +68,8 @@ class MaskedTokenConfig(ExampleObjectiveConfig):
         return int((batch.labels["tokens"] != IGNORED).sum())
 
     def loss_sum(self, model: nn.Module, batch: Batch) -> Found:
-        labels = batch.labels["tokens"]
-        logits, extra = routed(model, batch, self.weight(batch))
-        right = (logits.argmax(-1) == labels) & (labels != IGNORED)
-        return cross_entropy_sum(logits, labels)[0] + extra, {"accuracy": right.sum()}
+        found = token_loss(model, batch, batch.labels["tokens"])
+        return found.loss, {"accuracy": found.right}
 
     def _chosen(
         self, ids: NDArray[Any], open_ids: NDArray[Any], numbers: NDArray[Any], tokenizer: Any, seed: int

@@ -23,6 +23,7 @@ class TagConfig(ExampleObjectiveConfig):
 
     FIELDS = ("words", "tags")
     HEAD = "tag"
+    COMPARED = "tags"
 
     def check_model(self, config: TransformerConfig) -> None:
         if not isinstance(config.head, TagHeadConfig):
@@ -51,7 +52,7 @@ class TagConfig(ExampleObjectiveConfig):
 
     def loss_sum(self, model: nn.Module, batch: Batch) -> Found:
         tags = batch.labels["tags"]
-        logits, extra = routed(model, batch, self.weight(batch))
+        logits, extra = routed(model, batch, (tags != IGNORED).sum())
         right = (logits.argmax(-1) == tags) & (tags != IGNORED)
         return cross_entropy_sum(logits, tags)[0] + extra, {"accuracy": right.sum()}
 
@@ -65,11 +66,13 @@ def listed(example: Example, field: str) -> Sequence[str]:
     return found
 
 
-def word_ids(words: Sequence[str], example: Example, reading: Reading) -> tuple[list[int], list[int | None]]:
+def word_ids(
+    words: Sequence[str], example: Example, reading: Reading, *, strict: bool = True
+) -> tuple[list[int], list[int | None]]:
     """The ids of words with one space between, and where in them each word begins; None for a word that was cut off.
 
     Raises:
-        DataError: The tokenizer gives a word no token of its own.
+        DataError: The tokenizer gives a word no token of its own; not ``strict``, such a word is None as well.
     """
     text = " ".join(words)
     most = reading.max_tokens if reading.truncate else None
@@ -84,9 +87,9 @@ def word_ids(words: Sequence[str], example: Example, reading: Reading) -> tuple[
     begin = 0
     for word in words:
         place: int | None = next((starts[c] for c in range(begin, begin + len(word)) if c in starts), None)
-        if place is None and begin + len(word) <= reached:
+        if strict and place is None and begin + len(word) <= reached:
             raise DataError("a word without a token", at=example.place, got=repr(word)[:100])
-        if place is None and not reading.truncate:
+        if strict and place is None and not reading.truncate:
             raise DataError("a word without a token", at=example.place, got=repr(word)[:100])
         found.append(place)
         begin += len(word) + 1

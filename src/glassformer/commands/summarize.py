@@ -1,0 +1,7 @@
+"""Summarize texts with an encoder-decoder."""
+
+from __future__ import annotations
+
+from glassformer.commands.run import alias
+
+main = alias("write", "Summarize texts with an encoder-decoder.")
