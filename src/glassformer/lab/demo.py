@@ -1,7 +1,7 @@
 """What a Transformer learns from Python's own documentation in two minutes, beside counting and compressing.
 
-Claim: on held-out topics of the language reference a Llama of a million parameters needs fewer bits per byte than
-``xz`` that has seen the same training text, and than an interpolated Kneser-Ney n-gram over its bytes.
+Claim: on held-out topics of the language reference a Qwen3 of 0.86 million parameters needs clearly fewer bits per byte
+than an interpolated Kneser-Ney n-gram over its bytes, and about as many as ``xz`` that has seen the same training text.
 """
 
 from __future__ import annotations
@@ -94,10 +94,10 @@ class Corpus:
 
 
 def describe(vocab_size: int) -> TransformerConfig:
-    """A Llama of a million parameters: 4 layers of width 128, heads of 32."""
-    norm = RMSNormConfig()
+    """A Qwen3 of 0.86 million parameters: 3 layers of width 128, heads of 64 whose queries and keys are normed."""
+    norm = RMSNormConfig(eps=1e-6)
     block = BlockConfig(
-        attention=AttentionConfig(n_heads=4, positions=RotaryConfig()),
+        attention=AttentionConfig(n_heads=2, head_dim=64, positions=RotaryConfig(), qk_norm=norm),
         feed_forward=GatedConfig(d_ff=344, activation="silu"),
         norm=norm,
     )
@@ -105,7 +105,7 @@ def describe(vocab_size: int) -> TransformerConfig:
         d_model=128,
         vocab_size=vocab_size,
         max_positions=max(CONTEXTS),
-        decoder=StackConfig(blocks=(block,) * 4, norm=norm),
+        decoder=StackConfig(blocks=(block,) * 3, norm=norm),
         head=TokenHeadConfig(tied=True),
     )
 
