@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
@@ -24,11 +24,9 @@ from glassformer.checkpoints.folder import load
 from glassformer.core.config import read_json
 from glassformer.core.errors import CheckpointError, ConfigError, DataError, DivergedError
 from glassformer.core.terminal import Progress, duration
-from glassformer.data.batch import Batch
 from glassformer.data.images import ImageProcessing
-from glassformer.data.sampling import Sampler
 from glassformer.data.text_data import from_recipe
-from glassformer.data.tokens import TextTokenizer, TokenStream, end_token
+from glassformer.data.tokens import TextTokenizer, end_token
 from glassformer.models.adapters import adapt, adapters_of
 from glassformer.models.transformer import SpecialTokens, Transformer
 from glassformer.tokenizers.tokenizer import Tokenizer, check_fits
@@ -51,42 +49,10 @@ from glassformer.train.state import Machine, State, say_what_differs, surroundin
 from glassformer.train.step import Learner, Outcome, check_whole
 from glassformer.train.stop import StopRequest
 from glassformer.train.task_data import again
+from glassformer.train.training_data import TrainingData
 
 _MOST_SKIPPED, _MOST_REWINDS = 10, 2
 _SMOOTHING = 0.95
-
-
-class TrainingData(Protocol):
-    """What a run reads; ``glassformer.data.TextData`` is one."""
-
-    @property
-    def tokenizer(self) -> TextTokenizer | ImageProcessing:
-        """What made the tokens, or the images; it is saved beside the model."""
-        ...
-
-    @property
-    def sampler(self) -> Sampler:
-        """The training batches."""
-        ...
-
-    @property
-    def validation(self) -> Mapping[str, TokenStream]:
-        """Place → held-out stream; empty where there is none, and where samples have lengths of their own."""
-        ...
-
-    def held_out_batches(self, tokens: int) -> Iterator[Batch]:
-        """Each held-out sample once, in batches of about so many tokens."""
-        ...
-
-    @property
-    def length(self) -> int:
-        """Tokens to predict in a sample, where the run does not say; 1 where samples have lengths of their own."""
-        ...
-
-    @property
-    def recipe(self) -> Mapping[str, Any]:
-        """How to read the same data again; empty where that cannot be said."""
-        ...
 
 
 def train(

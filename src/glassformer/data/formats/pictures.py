@@ -107,6 +107,7 @@ def _in_zip(file: Path) -> Found:
                     _check_size(member.file_size, file, member.filename)
                     found.append((member.filename, Encoded(file, raw=archive.read(member))))
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        # zipfile raises the last two for a compression that it does not know and for a password
         raise DataError("a damaged or locked archive", at=file, got=error) from None
     return found
 
